@@ -1,0 +1,7 @@
+"""What a run leaves behind: one record per request, and the directory they stand in."""
+
+from fairshare_locust.record.record import OUTCOMES, RequestRecord
+from fairshare_locust.record.run_directory import RunDirectory
+from fairshare_locust.record.writer import RecordWriter
+
+__all__ = ["OUTCOMES", "RecordWriter", "RequestRecord", "RunDirectory"]
