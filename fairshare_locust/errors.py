@@ -1,10 +1,10 @@
 """The project's errors.
 
-    FairshareError            what went wrong, with which value, and what to do about it
-    ├── ProfileError          a profile that can't be used: all its problems at once
-    ├── WorkloadError         prompts that can't be read or made
-    ├── ServingError          a server that can't be started or reached
-    └── RunDirectoryError     a run directory that can't be written or read
+FairshareError            what went wrong, with which value, and what to do about it
+├── ProfileError          a profile that can't be used: all its problems at once
+├── WorkloadError         prompts that can't be read or made
+├── ServingError          a server that can't be started or reached
+└── RunDirectoryError     a run directory that can't be written or read
 """
 
 from __future__ import annotations

@@ -11,9 +11,7 @@ __all__ = ["OUTCOMES", "SCHEMA", "Outcome", "RequestRecord", "TokensFrom"]
 
 SCHEMA = 1
 
-Outcome = Literal[
-    "ok", "http_error", "stream_error", "truncated", "timeout", "connection_error", "cancelled", "shed"
-]
+Outcome = Literal["ok", "http_error", "stream_error", "truncated", "timeout", "connection_error", "cancelled", "shed"]
 TokensFrom = Literal["usage", "tokenizer", "chunks"]
 
 OUTCOMES: tuple[Outcome, ...] = (

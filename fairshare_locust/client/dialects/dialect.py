@@ -1,0 +1,74 @@
+"""Dialect: what a client has to know of one API. Pure; no sockets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fairshare_locust.client.dialects.transcript import Transcript
+from fairshare_locust.profile.model import Sampling
+
+__all__ = ["Ask", "Dialect", "ServerFamily", "error_message"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFamily:
+    """What a server accepts beyond the plain API.
+
+    Attributes:
+        name: vllm, transformers, simulator, …; unknown if it could not be told.
+        ignore_eos: it takes `ignore_eos` and `min_tokens`, so an answer has exactly the wanted length.
+        generation_config: it takes the length as a `generation_config` string (transformers serve).
+        stream_usage: it takes `stream_options.include_usage`.
+    """
+
+    name: str
+    ignore_eos: bool = False
+    generation_config: bool = False
+    stream_usage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request in terms of no API: a prompt or a chat, and how much to answer."""
+
+    model: str
+    messages: tuple[dict[str, str], ...] | None
+    prompt: str
+    output_tokens: int
+    sampling: Sampling
+    family: ServerFamily
+
+
+class Dialect(Protocol):
+    """How one API is asked, and how its stream is read."""
+
+    @property
+    def name(self) -> str:
+        """The profile's word for it."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Path of the endpoint, after the server's base URL."""
+        ...
+
+    def body(self, ask: Ask) -> bytes:
+        """The JSON body of a streaming request."""
+        ...
+
+    def read(self, data: bytes, stamp: float, transcript: Transcript) -> None:
+        """Take in the data of one event that arrived at `stamp`."""
+        ...
+
+    def close(self, transcript: Transcript) -> None:
+        """The stream is over: draw conclusions that need its end."""
+        ...
+
+
+def error_message(error: Any) -> str:
+    """The message of an error in any of the shapes that servers use: a text, or an object with a message."""
+    if isinstance(error, dict):
+        message = error.get("message") or error.get("error") or error
+        return str(message)
+    return str(error)

@@ -1,0 +1,134 @@
+"""OpenAI's streaming APIs, chat and plain completions, as vLLM, transformers, llama.cpp and others speak them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from fairshare_locust.client.dialects.dialect import Ask, error_message
+from fairshare_locust.client.dialects.transcript import Transcript
+
+__all__ = ["OpenAIChat", "OpenAICompletions"]
+
+
+class _OpenAI:
+    """What the two APIs share: everything but where the text stands."""
+
+    name: str
+    path: str
+
+    def _text(self, choice: dict[str, Any]) -> str | None:
+        """Generated content of a choice; None if it has none (a role, an empty delta)."""
+        raise NotImplementedError
+
+    def read(self, data: bytes, stamp: float, transcript: Transcript) -> None:
+        """Take in one event. Usage may stand in any event; `[DONE]` is the end."""
+        if data == b"[DONE]":
+            transcript.ended = True
+            return
+        try:
+            event: Any = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            event = None
+        if not isinstance(event, dict):
+            transcript.fail(f"event is no JSON object: {data[:200].decode(errors='replace')}")
+            return
+        if event.get("error") is not None:
+            transcript.fail(error_message(event["error"]))
+            return
+        new_tokens = None
+        usage = event.get("usage")
+        if usage:
+            transcript.input_tokens = usage.get("prompt_tokens")
+            transcript.output_tokens = usage.get("completion_tokens")
+            if transcript.output_tokens is not None and event.get("choices"):
+                new_tokens = transcript.count(transcript.output_tokens)
+        text = None
+        token_ids = 0
+        for choice in event.get("choices") or ():
+            piece = self._text(choice)
+            if piece is not None:
+                text = piece if text is None else text + piece
+            ids = choice.get("token_ids")
+            if ids:
+                token_ids += len(ids)
+            reason = choice.get("finish_reason")
+            transcript.choice(choice.get("index") or 0, reason)
+            if reason == "error":
+                transcript.fail("finish_reason is error")
+        if text is not None:
+            transcript.content(stamp, text, new_tokens or token_ids or None)
+
+    def close(self, transcript: Transcript) -> None:
+        """Servers without `[DONE]` (transformers) end a stream after the chunk with `finish_reason`."""
+        if transcript.finished:
+            transcript.ended = True
+
+    def _options(self, ask: Ask) -> dict[str, Any]:
+        sampling = ask.sampling
+        options: dict[str, Any] = {"stream": True, "temperature": sampling.temperature}
+        if sampling.top_p is not None:
+            options["top_p"] = sampling.top_p
+        if ask.family.stream_usage:
+            options["stream_options"] = {"include_usage": True}
+            if sampling.continuous_usage:
+                options["stream_options"]["continuous_usage_stats"] = True
+        if sampling.ignore_eos:
+            if ask.family.ignore_eos:
+                options["ignore_eos"] = True
+                options["min_tokens"] = ask.output_tokens
+            elif ask.family.generation_config:
+                length = {"max_new_tokens": ask.output_tokens, "min_new_tokens": ask.output_tokens}
+                options["generation_config"] = orjson.dumps(length).decode()
+        return options
+
+
+class OpenAIChat(_OpenAI):
+    """`/v1/chat/completions`."""
+
+    name = "openai_chat"
+    path = "/v1/chat/completions"
+
+    def body(self, ask: Ask) -> bytes:
+        """The JSON body of a streaming chat request."""
+        messages = ask.messages or ({"role": "user", "content": ask.prompt},)
+        body = {
+            "model": ask.model,
+            "messages": messages,
+            "max_tokens": ask.output_tokens,
+            **self._options(ask),
+        }
+        return orjson.dumps(body)
+
+    def _text(self, choice: dict[str, Any]) -> str | None:
+        delta = choice.get("delta")
+        if not delta:
+            return None
+        content = delta.get("content")
+        reasoning = delta.get("reasoning") or delta.get("reasoning_content")
+        if reasoning:
+            content = reasoning + (content or "")
+        if content:
+            return str(content)
+        return "" if delta.get("tool_calls") else None
+
+
+class OpenAICompletions(_OpenAI):
+    """`/v1/completions`."""
+
+    name = "openai_completions"
+    path = "/v1/completions"
+
+    def body(self, ask: Ask) -> bytes:
+        """The JSON body of a streaming completion request."""
+        body = {
+            "model": ask.model,
+            "prompt": ask.prompt,
+            "max_tokens": ask.output_tokens,
+            **self._options(ask),
+        }
+        return orjson.dumps(body)
+
+    def _text(self, choice: dict[str, Any]) -> str | None:
+        return choice.get("text") or None

@@ -1,0 +1,67 @@
+"""Text Generation Inference's own `/generate_stream`: an event per token, the last one with the whole text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from fairshare_locust.client.dialects.dialect import Ask, error_message
+from fairshare_locust.client.dialects.transcript import Transcript
+
+__all__ = ["Tgi"]
+
+
+class Tgi:
+    """`/generate_stream`. There is no `[DONE]`; the event with `generated_text` is the end.
+
+    The length can only be capped, not forced.
+    """
+
+    name = "tgi"
+    path = "/generate_stream"
+
+    def body(self, ask: Ask) -> bytes:
+        """The JSON body. Temperature 0 is greedy search, which TGI wants said as `do_sample: false`."""
+        parameters: dict[str, Any] = {
+            "max_new_tokens": ask.output_tokens,
+            "details": True,
+            "do_sample": False,
+        }
+        if ask.sampling.temperature > 0:
+            parameters |= {"do_sample": True, "temperature": ask.sampling.temperature}
+        if ask.sampling.top_p is not None and ask.sampling.top_p < 1:
+            parameters["top_p"] = ask.sampling.top_p
+        return orjson.dumps({"inputs": ask.prompt, "parameters": parameters})
+
+    def read(self, data: bytes, stamp: float, transcript: Transcript) -> None:
+        """Take in one event. Special tokens (an end marker) are no content, unless there is nothing else."""
+        try:
+            event: Any = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            event = None
+        if not isinstance(event, dict):
+            transcript.fail(f"event is no JSON object: {data[:200].decode(errors='replace')}")
+            return
+        if event.get("error") is not None:
+            transcript.fail(error_message(event["error"]))
+            return
+        token = event.get("token")
+        if token:
+            if token.get("special"):
+                transcript.special.append(stamp)
+            else:
+                transcript.content(stamp, token.get("text") or "", 1)
+        if event.get("generated_text") is not None:
+            transcript.ended = True
+        details = event.get("details")
+        if details:
+            transcript.finish_reason = details.get("finish_reason")
+            transcript.output_tokens = details.get("generated_tokens")
+            transcript.input_tokens = details.get("input_length")
+
+    def close(self, transcript: Transcript) -> None:
+        """An answer of nothing but special tokens has those as its content."""
+        if transcript.first_token_at is None:
+            for stamp in transcript.special:
+                transcript.content(stamp, "", 1)

@@ -1,0 +1,357 @@
+"""Exchange: one request and its streamed answer, from the first byte sent to one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import gevent
+import httptools
+import orjson
+from gevent.hub import Waiter
+
+from fairshare_locust.client.connection import Connection, Receiver
+from fairshare_locust.client.dialects import Dialect, Transcript
+from fairshare_locust.client.dialects.dialect import error_message
+from fairshare_locust.client.sse import SseParser
+from fairshare_locust.profile.model import Timeouts
+from fairshare_locust.record.record import Outcome
+
+__all__ = ["Exchange"]
+
+# After the first token, segments are put aside and parsed so many at a time: parsing never stands between
+# two stamps for long, and a long answer never piles up.
+_PARSE_EVERY_SEGMENTS = 64
+_ERROR_BODY_BYTES = 65536
+# A server that said [DONE] owes only the end of its framing.
+_LINGER_S = 1.0
+
+
+class Exchange(Receiver):
+    """A request on its way. `run` it in a greenlet; afterwards `outcome` and the stamps say how it went.
+
+    All `..._at` are `time.monotonic()` seconds, None if it did not happen. Killed at any point, it still holds
+    what was measured; `cancel` then settles the outcome.
+    """
+
+    __slots__ = (
+        "_aborted",
+        "_connection",
+        "_content_type",
+        "_deadline_timer",
+        "_dialect",
+        "_ended_stream",
+        "_error_body",
+        "_framed",
+        "_http",
+        "_parser",
+        "_request",
+        "_reusable",
+        "_segments",
+        "_stamp",
+        "_timeouts",
+        "_waiter",
+        "_woken",
+        "answered",
+        "complete",
+        "ended_at",
+        "error",
+        "headers_at",
+        "on_first_token",
+        "on_token",
+        "outcome",
+        "sent_at",
+        "status",
+        "transcript",
+    )
+
+    def __init__(self, dialect: Dialect, request: bytes, timeouts: Timeouts) -> None:
+        self._dialect = dialect
+        self._request = request
+        self._timeouts = timeouts
+        self._connection: Connection | None = None
+        self._waiter: Any = None
+        self._deadline_timer: Any = None
+        self._http: Any = None
+        self._parser = SseParser()
+        self._segments: list[tuple[float, bytes]] = []
+        self._stamp = 0.0
+        self._framed = False
+        self._woken = False
+        self._reusable = False
+        self._content_type = ""
+        self._error_body = b""
+        self._ended_stream = False
+        self._aborted: tuple[Outcome, str] | None = None
+        self.transcript = Transcript()
+        self.answered = False  # any byte of an answer came
+        self.complete = False  # the answer's HTTP framing is complete: the connection can be used again
+        self.outcome: Outcome | None = None
+        self.error: str | None = None
+        self.status: int | None = None
+        self.sent_at: float | None = None
+        self.headers_at: float | None = None
+        self.ended_at: float | None = None
+        self.on_first_token: Callable[[Exchange, float], None] | None = None
+        self.on_token: Callable[[Exchange, float], None] | None = None
+
+    # --- the sending greenlet
+
+    def run(self, acquire: Callable[[float], Connection], release: Callable[[Connection], None]) -> None:
+        """Send, wait for the answer, settle the outcome. Only a kill of the greenlet is raised.
+
+        `acquire(timeout_s)` gives a connection or raises OSError; `release` takes it back when another
+        request can use it.
+        """
+        self.sent_at = monotonic()
+        try:
+            try:
+                self._connection = acquire(self._timeouts.connect_s)
+            except TimeoutError as error:
+                self._settle("timeout", f"connect_s: {error}")
+                return
+            except OSError as error:
+                self._settle("connection_error", f"can't connect: {_os_error(error)}")
+                return
+            if self._aborted is not None:
+                self._settle(*self._aborted)
+                return
+            self._converse(self._connection)
+        finally:
+            self._let_go(release)
+
+    def _converse(self, connection: Connection) -> None:
+        self._http = httptools.HttpResponseParser(self)
+        self._waiter = Waiter()
+        deadline = self._next_deadline()
+        self._arm(deadline)
+        connection.listen(self)
+        try:
+            connection.send(self._request, deadline)
+        except OSError:
+            # The receiving side says what became of it: a server that refuses early may close before it has
+            # read everything, with its answer on the way. If nothing comes, the deadline does.
+            pass
+        self._request = b""
+        verdict = self._waiter.get()
+        self._parse_segments()
+        broken_off = verdict is not None and verdict[0] in ("truncated", "connection_error")
+        if verdict is None or (broken_off and self.transcript.error is not None):
+            verdict = self._judge()
+        self._settle(*verdict)
+
+    def _let_go(self, release: Callable[[Connection], None]) -> None:
+        self._disarm()
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._reusable:
+            connection.pause()
+            release(connection)
+        else:
+            connection.close()
+
+    def cancel(self, reason: str) -> None:
+        """Settle what a kill left open; no effect on an exchange that has its outcome."""
+        if self.outcome is None:
+            try:
+                self._parse_segments()
+            finally:
+                self._settle("cancelled", reason)
+
+    def abort(self, outcome: Outcome, reason: str) -> None:
+        """From another greenlet: end this exchange soon, with this outcome."""
+        self._aborted = (outcome, reason)
+        if self._waiter is not None:
+            self._wake(self._aborted)
+
+    def _settle(self, outcome: Outcome, error: str | None) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+            self.error = error
+            if self.ended_at is None:
+                self.ended_at = monotonic()
+
+    def _judge(self) -> tuple[Outcome, str | None]:
+        """The outcome of an answer that has come to its end, or broken off."""
+        transcript = self.transcript
+        if self.status != 200:
+            return "http_error", f"HTTP {self.status}: {self._error_text()}"
+        self._dialect.close(transcript)
+        if transcript.error is not None:
+            return "stream_error", transcript.error
+        if transcript.ended:
+            return "ok", None
+        if not transcript.chunks and "event-stream" not in self._content_type:
+            kind = self._content_type or "no content type"
+            return "http_error", f"HTTP 200, but no event stream: {kind}: {self._error_text()}"
+        return "truncated", "the stream ended without its proper end"
+
+    def _error_text(self) -> str:
+        try:
+            body: Any = orjson.loads(self._error_body)
+        except orjson.JSONDecodeError:
+            text = self._error_body.decode(errors="replace")
+        else:
+            text = (
+                error_message(body.get("error") or body.get("detail") or body) if isinstance(body, dict) else str(body)
+            )
+        return " ".join(text.split())[:500] or "(no body)"
+
+    # --- the event loop
+
+    def received(self, stamp: float, data: bytes) -> None:
+        """Frame what arrived. The only code that runs for every segment."""
+        self._stamp = stamp
+        self.answered = True
+        try:
+            self._http.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self.complete:
+                self._wake(("http_error", f"malformed HTTP: {error}"))
+
+    def closed(self, error: OSError | None) -> None:
+        """The peer closed, or the connection broke."""
+        self.ended_at = monotonic()
+        if error is None and self.headers_at is not None and not self._framed:
+            self._wake(None)  # a body without length ends with its connection
+        elif self.status not in (None, 200):
+            self._wake(None)  # refused, though without the whole reason
+        elif not self.answered:
+            what = "the connection was closed" if error is None else _os_error(error)
+            self._wake(("connection_error", f"no answer: {what}"))
+        elif self._ended_stream:
+            self._wake(None)
+        elif error is None:
+            self._wake(("truncated", "the connection was closed in mid-answer"))
+        else:
+            self._wake(("connection_error", f"broken in mid-answer: {_os_error(error)}"))
+
+    def _wake(self, verdict: tuple[Outcome, str | None] | None) -> None:
+        """Let the sending greenlet go on; the first verdict counts.
+
+        It goes on after the other sockets that are readable now have been read and stamped.
+        """
+        if self._woken:
+            return
+        self._woken = True
+        if self.ended_at is None:
+            self.ended_at = monotonic()
+        if self._connection is not None:
+            self._connection.pause()
+        self._disarm()
+        gevent.get_hub().loop.run_callback(self._waiter.switch, verdict)
+
+    def _parse_segments(self) -> None:
+        segments, self._segments = self._segments, []
+        for stamp, data in segments:
+            self._parse(stamp, data)
+
+    def _parse(self, stamp: float, data: bytes) -> None:
+        transcript = self.transcript
+        had_token = transcript.first_token_at is not None
+        chunks = len(transcript.gap_us)
+        for event in self._parser.feed(data):
+            try:
+                self._dialect.read(event, stamp, transcript)
+            except (AttributeError, TypeError, KeyError, ValueError) as error:
+                transcript.fail(f"event can't be read ({error}): {event[:200].decode(errors='replace')}")
+        if transcript.first_token_at is None:
+            return
+        if not had_token:
+            if self._deadline_timer is not None:
+                self._arm(self._next_deadline())
+            if self.on_first_token is not None:
+                self.on_first_token(self, stamp)
+        if self.on_token is not None and (not had_token or len(transcript.gap_us) > chunks):
+            self.on_token(self, stamp)
+
+    # --- deadlines
+
+    def _next_deadline(self) -> float:
+        assert self.sent_at is not None
+        transcript = self.transcript
+        if transcript.last_token_at is None:
+            progress = self.sent_at + self._timeouts.first_token_s
+        else:
+            progress = transcript.last_token_at + self._timeouts.between_tokens_s
+        return min(progress, self.sent_at + self._timeouts.total_s)
+
+    def _arm(self, deadline: float) -> None:
+        self._disarm()
+        self._deadline_timer = gevent.get_hub().loop.timer(max(0.0, deadline - monotonic()))
+        self._deadline_timer.start(self._deadline_passed, update=True)
+
+    def _disarm(self) -> None:
+        timer, self._deadline_timer = self._deadline_timer, None
+        if timer is not None:
+            timer.stop()
+            timer.close()
+
+    def _deadline_passed(self) -> None:
+        if self._ended_stream:
+            self._wake(None)
+            return
+        self._parse_segments()
+        deadline = self._next_deadline()
+        now = monotonic()
+        if now < deadline:
+            self._arm(deadline)
+            return
+        assert self.sent_at is not None
+        if now >= self.sent_at + self._timeouts.total_s:
+            verdict = f"total_s: not finished within {self._timeouts.total_s:g} s"
+        elif self.transcript.first_token_at is None:
+            verdict = f"first_token_s: no token within {self._timeouts.first_token_s:g} s"
+        else:
+            verdict = f"between_tokens_s: no token for {self._timeouts.between_tokens_s:g} s"
+        self._wake(("timeout", verdict))
+
+    # --- the HTTP parser's callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note what decides how the body ends and what it is."""
+        name = name.lower()
+        if name == b"content-type":
+            self._content_type = value.decode("latin-1").lower()
+        elif name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
+            self._framed = True
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        status = self._http.get_status_code()
+        if status >= 200:
+            self.status = status
+            self.headers_at = self._stamp
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body, stamped when its segment arrived."""
+        if self.status != 200 or "event-stream" not in self._content_type:
+            if len(self._error_body) < _ERROR_BODY_BYTES:
+                self._error_body += data
+            if self.status != 200:
+                return
+        if self.transcript.first_token_at is None or self.on_token is not None:
+            self._parse(self._stamp, data)
+        else:
+            self._segments.append((self._stamp, data))
+            if len(self._segments) >= _PARSE_EVERY_SEGMENTS:
+                self._parse_segments()
+        if b"[DONE]" in data and not self._ended_stream:
+            self._parse_segments()
+            if self.transcript.ended:
+                self._ended_stream = True
+                self._arm(monotonic() + _LINGER_S)
+
+    def on_message_complete(self) -> None:
+        """The answer's framing is complete. An interim answer (1xx) is not the answer."""
+        if self.status is not None and not self.complete:
+            self.complete = True
+            self._reusable = self._http.should_keep_alive()
+            self.ended_at = self._stamp
+            self._wake(None)
+
+
+def _os_error(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,6 @@
+"""YAML → frozen, checked dataclasses. Nothing here starts, opens or sends anything."""
+
+from fairshare_locust.profile.load import load_profile, parse_profile, resolved_yaml
+from fairshare_locust.profile.model import Profile, Tenant
+
+__all__ = ["Profile", "Tenant", "load_profile", "parse_profile", "resolved_yaml"]

@@ -1,0 +1,433 @@
+"""The profile: what to run, against what, with which tenants. Plain frozen values; defaults stand here, once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fairshare_locust.profile.schema import allow
+
+__all__ = [
+    "Api",
+    "Arrival",
+    "ClosedArrival",
+    "ConstantArrival",
+    "ConstantLength",
+    "Cost",
+    "Deployment",
+    "Fairness",
+    "JsonlWorkload",
+    "Length",
+    "LognormalLength",
+    "Model",
+    "NormalLength",
+    "OpenArrival",
+    "PoissonArrival",
+    "Profile",
+    "Run",
+    "Sampling",
+    "ServiceWeights",
+    "SimulatorOptions",
+    "Slo",
+    "SyntheticWorkload",
+    "Tenant",
+    "TextWorkload",
+    "Timeouts",
+    "UniformLength",
+    "Workload",
+]
+
+Api = Literal["openai_chat", "openai_completions", "tgi"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How long a run warms up, measures and drains. Either `duration_s` or `requests` bounds the measurement."""
+
+    warmup_s: float = allow(10.0, at_least=0)
+    duration_s: float | None = allow(None, above=0)
+    requests: int | None = allow(None, at_least=1)
+    drain_s: float = allow(20.0, at_least=0)
+    fairness_window_s: float = allow(5.0, above=0)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Exactly one bound."""
+        if self.duration_s is None and self.requests is None:
+            yield (
+                "duration_s",
+                "missing; give duration_s (seconds measured) or requests (a number for each tenant)",
+            )
+        if self.duration_s is not None and self.requests is not None:
+            yield (
+                "requests",
+                f"found {self.requests} beside duration_s: {self.duration_s:g}; give one of the two",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model asked for, and the tokenizer that counts prompts."""
+
+    name: str = allow(pattern=r"\S(.*\S)?", pattern_means="a name as the server knows it, or auto to ask the server")
+    tokenizer: str = allow(
+        "builtin", pattern=r"\S(.*\S)?", pattern_means="builtin, a folder, a tokenizer.json or a hub id"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorOptions:
+    """The embedded server's model: what a step of its one engine costs, and what fits."""
+
+    step_base_ms: float = allow(8.0, at_least=0)
+    step_per_sequence_us: float = allow(100.0, at_least=0)
+    prefill_per_token_us: float = allow(60.0, at_least=0)
+    kv_capacity_tokens: int = allow(65536, at_least=16)
+    max_num_seqs: int = allow(64, at_least=1)
+    max_num_batched_tokens: int = allow(2048, at_least=1)
+    max_model_len: int = allow(8192, at_least=2)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """A batch must take every running sequence, and the cache the longest one."""
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            yield (
+                "max_num_batched_tokens",
+                f"found {self.max_num_batched_tokens}; must be at least max_num_seqs ({self.max_num_seqs})",
+            )
+        if self.kv_capacity_tokens < self.max_model_len:
+            yield (
+                "kv_capacity_tokens",
+                f"found {self.kv_capacity_tokens}; must be at least max_model_len ({self.max_model_len})",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """Who serves. `external`: a server that runs already; its sharing mode is then what you say it is."""
+
+    engine: Literal["simulator", "external"] = "simulator"
+    sharing: Literal["logical", "mps", "timeslice", "mig", "mig_emulated"] = "logical"
+    simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """The simulator has one engine for all."""
+        if self.engine == "simulator" and self.sharing != "logical":
+            yield (
+                "sharing",
+                f"found {self.sharing!r}; the simulator serves logical (one engine for all tenants)",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantLength:
+    """Always `value` tokens; a bare number means the same."""
+
+    distribution: Literal["constant"] = "constant"
+    value: int = allow(at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformLength:
+    """Whole numbers from `low` to `high`, both included."""
+
+    distribution: Literal["uniform"] = "uniform"
+    low: int = allow(at_least=1)
+    high: int = allow(at_least=1)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Low is not above high."""
+        if self.low > self.high:
+            yield "low", f"found {self.low}; must not be above high ({self.high})"
+
+
+def _check_bounds(minimum: int, maximum: int | None) -> Iterator[tuple[str, str]]:
+    if maximum is not None and minimum > maximum:
+        yield "min", f"found {minimum}; must not be above max ({maximum})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalLength:
+    """Normal with mean and standard deviation `std` in tokens, rounded, held inside min and max."""
+
+    distribution: Literal["normal"] = "normal"
+    mean: float = allow(above=0)
+    std: float = allow(at_least=0)
+    min: int = allow(1, at_least=1)
+    max: int | None = allow(None, at_least=1)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Min is not above max."""
+        yield from _check_bounds(self.min, self.max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LognormalLength:
+    """Log-normal with mean `mean` tokens and shape `sigma` (of the logarithm), rounded, held inside min and max."""
+
+    distribution: Literal["lognormal"] = "lognormal"
+    mean: float = allow(above=0)
+    sigma: float = allow(at_least=0, at_most=5)
+    min: int = allow(1, at_least=1)
+    max: int | None = allow(None, at_least=1)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Min is not above max."""
+        yield from _check_bounds(self.min, self.max)
+
+
+Length = ConstantLength | UniformLength | NormalLength | LognormalLength
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedArrival:
+    """`concurrency` slots; each sends, waits for the answer, thinks for `think_s`, and sends again."""
+
+    process: Literal["closed"] = "closed"
+    concurrency: int = allow(at_least=1, at_most=100_000)
+    think_s: float = allow(0.0, at_least=0)
+
+    @property
+    def slots(self) -> int:
+        """Streams that may be open at once."""
+        return self.concurrency
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenArrival:
+    """Requests that go out by the clock, whatever the server does, on at most `max_in_flight` streams.
+
+    When all streams are busy, `overflow: wait` sends late (the lag is on the record), `shed` drops the request.
+    """
+
+    rate_per_s: float = allow(above=0, at_most=1_000_000)
+    max_in_flight: int = allow(64, at_least=1, at_most=100_000)
+    overflow: Literal["wait", "shed"] = "wait"
+
+    @property
+    def slots(self) -> int:
+        """Streams that may be open at once."""
+        return self.max_in_flight
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantArrival(OpenArrival):
+    """Every 1 / rate seconds."""
+
+    process: Literal["constant"] = "constant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoissonArrival(OpenArrival):
+    """Exponential gaps with mean 1 / rate."""
+
+    process: Literal["poisson"] = "poisson"
+
+
+Arrival = ClosedArrival | ConstantArrival | PoissonArrival
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticWorkload:
+    """Random words with exactly `input_tokens` tokens by the profile's tokenizer; no two prompts start alike."""
+
+    source: Literal["synthetic"] = "synthetic"
+    input_tokens: Length = allow(shorthand="constant")
+    output_tokens: Length = allow(shorthand="constant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlWorkload:
+    """A file of `{"prompt": ...}` or `{"messages": [...]}` lines, in an order that the seed shuffles.
+
+    A line's own `output_tokens` goes before this `output_tokens`; a line with a `tenant` serves that tenant only.
+    Unless `share_prefix` is set, each prompt starts with a word of the tenant's own, so that no tenant
+    profits from another's cached prefix.
+    """
+
+    source: Literal["jsonl"] = "jsonl"
+    path: Path
+    output_tokens: Length = allow(ConstantLength(value=128), shorthand="constant")
+    share_prefix: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextWorkload:
+    """A file with a prompt on each line; as `jsonl` otherwise."""
+
+    source: Literal["text"] = "text"
+    path: Path
+    output_tokens: Length = allow(ConstantLength(value=128), shorthand="constant")
+    share_prefix: bool = False
+
+
+Workload = SyntheticWorkload | JsonlWorkload | TextWorkload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the server is asked to generate.
+
+    `ignore_eos` asks for exactly the wanted number of tokens, in the way the server knows; a server that knows
+    none is told of at the start. `continuous_usage` asks for token counts in every chunk (more bytes, but
+    inter-token latency becomes exact).
+    """
+
+    temperature: float = allow(0.0, at_least=0, at_most=2)
+    top_p: float | None = allow(None, above=0, at_most=1)
+    ignore_eos: bool = True
+    continuous_usage: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """Seconds after which a request counts as failed; from `sent_s`, but `between_tokens_s` from the last token."""
+
+    connect_s: float = allow(5.0, above=0)
+    first_token_s: float = allow(60.0, above=0)
+    between_tokens_s: float = allow(30.0, above=0)
+    total_s: float = allow(300.0, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slo:
+    """Limits a request has to meet, all of those given; TTFT and e2e count from when it was due."""
+
+    ttft_ms: float | None = allow(None, above=0)
+    tpot_ms: float | None = allow(None, above=0)
+    e2e_ms: float | None = allow(None, above=0)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """At least one limit."""
+        if self.ttft_ms is None and self.tpot_ms is None and self.e2e_ms is None:
+            yield "", "no limit given; give ttft_ms, tpot_ms or e2e_ms, or leave slo out"
+
+
+_SECRET_HEADERS = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
+_OWN_HEADERS = {
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "content-type",
+    "accept-encoding",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tenant:
+    """One user of the shared GPU: when it sends what, how, and what it was promised."""
+
+    id: str = allow(
+        pattern=r"[A-Za-z][A-Za-z0-9_-]{0,62}",
+        pattern_means="a letter, then letters, digits, - or _ (63 at most)",
+    )
+    weight: float = allow(1.0, above=0)
+    api: Api = "openai_chat"
+    endpoint: tuple[str, ...] | None = allow(
+        None, or_one=True, pattern=r"https?://[^\s/?#@]+[^\s?#@]*", pattern_means="an http:// or https:// URL"
+    )
+    api_key_env: str | None = allow(
+        None, pattern=r"[A-Za-z_][A-Za-z0-9_]*", pattern_means="the name of an environment variable"
+    )
+    headers: dict[str, str] = field(default_factory=dict)
+    arrival: Arrival
+    workload: Workload
+    sampling: Sampling = field(default_factory=Sampling)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    slo: Slo | None = None
+
+    @property
+    def class_name(self) -> str:
+        """Name of the tenant's Locust user class: `chat-eu` makes `ChatEuTenant`."""
+        return "".join(part[:1].upper() + part[1:] for part in re.split("[-_]", self.id)) + "Tenant"
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Headers that would hold a secret, or break the request."""
+        if self.endpoint == ():
+            yield "endpoint", "found an empty list; give a URL, a list of URLs, or leave it out"
+        for name, value in self.headers.items():
+            if name.lower() in _SECRET_HEADERS:
+                yield (
+                    f"headers.{name}",
+                    "a key must not stand in a file; put it into an environment variable and name that "
+                    "with api_key_env",
+                )
+            elif name.lower() in _OWN_HEADERS:
+                yield f"headers.{name}", "this header is set by the client itself"
+            elif not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+                yield f"headers.{name}", f"found {name!r}; not a header name"
+            elif not re.fullmatch(r"[\t\x20-\x7e]*", value):
+                yield f"headers.{name}", f"found {value!r}; must be printable ASCII on one line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceWeights:
+    """Service of one input and of one output token (VTC, OSDI '24)."""
+
+    input: float = allow(1.0, at_least=0)
+    output: float = allow(2.0, at_least=0)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Not both zero."""
+        if self.input == 0 and self.output == 0:
+            yield "", "both weights are 0; at least one must count"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fairness:
+    """How service is weighed when tenants are compared."""
+
+    service_weights: ServiceWeights = field(default_factory=ServiceWeights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the GPU costs."""
+
+    gpu_hour_usd: float = allow(at_least=0)
+    gpus: int = allow(1, at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """A whole run. `seed` and a tenant's id fix its schedule and its requests."""
+
+    name: str = allow(
+        pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", pattern_means="letters, digits, ., - or _ (63 at most)"
+    )
+    seed: int = allow(0, at_least=0, at_most=2**63 - 1)
+    run: Run
+    model: Model
+    deployment: Deployment = field(default_factory=Deployment)
+    tenants: tuple[Tenant, ...]
+    fairness: Fairness = field(default_factory=Fairness)
+    cost: Cost | None = None
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Tenants that can't be told apart, and what an engine needs of them."""
+        if not self.tenants:
+            yield "tenants", "found an empty list; at least one tenant is needed"
+        seen: dict[str, int] = {}
+        classes: dict[str, int] = {}
+        for i, tenant in enumerate(self.tenants):
+            if tenant.id in seen:
+                yield (
+                    f"tenants[{i}].id",
+                    f"found {tenant.id!r} again; tenants[{seen[tenant.id]}] has it already",
+                )
+            elif tenant.class_name in classes:
+                other = self.tenants[classes[tenant.class_name]].id
+                yield (
+                    f"tenants[{i}].id",
+                    f"found {tenant.id!r}; its user class {tenant.class_name} is that of {other!r}",
+                )
+            seen.setdefault(tenant.id, i)
+            classes.setdefault(tenant.class_name, i)
+            if tenant.endpoint and self.deployment.engine != "external":
+                yield (
+                    f"tenants[{i}].endpoint",
+                    f"found {tenant.endpoint[0]!r}, but engine {self.deployment.engine!r} starts the server itself; "
+                    "leave endpoint out or say deployment.engine: external",
+                )

@@ -1,0 +1,296 @@
+"""YAML text → checked dataclasses, with every problem found on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import yaml
+
+from fairshare_locust.profile.schema import Checked, Limits
+
+__all__ = ["Reader"]
+
+_FAILED: Any = object()  # a value that could not be read; the problem is noted already
+_NO_LIMITS = Limits()
+
+
+class Reader:
+    """Reads one file into dataclasses, collecting problems as `file:line: key path: found; allowed`."""
+
+    def __init__(self, source: str, folder: Path) -> None:
+        self.source = source
+        self.folder = folder
+        self.problems: list[str] = []
+        self._lines: dict[str, int] = {}
+        self._loader = yaml.SafeLoader("")
+
+    def read(self, text: str, into: type[Any]) -> Any:
+        """An `into`, or None if there were problems."""
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            self.problems.append(self._yaml_problem(error))
+            return None
+        if node is None:
+            self.problems.append(f"{self.source}: the file is empty; allowed: {_words(_keys(into))}")
+            return None
+        value = self._dataclass(node, into, "")
+        return None if value is _FAILED or self.problems else value
+
+    def _yaml_problem(self, error: yaml.YAMLError) -> str:
+        mark = getattr(error, "problem_mark", None)
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        where = f"{self.source}:{mark.line + 1}" if mark else self.source
+        return f"{where}: not YAML: {what}"
+
+    def _problem(self, node: yaml.Node, path: str, message: str) -> Any:
+        line = f":{node.start_mark.line + 1}" if node.start_mark else ""
+        self.problems.append(f"{self.source}{line}: {path + ': ' if path else ''}{message}")
+        return _FAILED
+
+    # --- mappings
+
+    def _entries(self, node: yaml.Node, path: str) -> dict[str, tuple[yaml.Node, yaml.Node]] | None:
+        """Key → (key node, value node); duplicate keys are problems. Merge keys (<<) are resolved."""
+        if not isinstance(node, yaml.MappingNode):
+            self._problem(node, path, f"found {_found(node, self._scalar(node))}; must be a mapping of keys to values")
+            return None
+        seen: dict[str, int] = {}
+        for key_node, _ in node.value:
+            key = str(getattr(key_node, "value", ""))
+            if key in seen:
+                self._problem(key_node, _join(path, key), f"found twice; the first is on line {seen[key]}")
+            else:
+                seen[key] = key_node.start_mark.line + 1
+        try:
+            self._loader.flatten_mapping(node)
+        except yaml.YAMLError as error:
+            self._problem(node, path, f"not YAML: {getattr(error, 'problem', error)}")
+            return None
+        return {str(getattr(key, "value", "")): (key, value) for key, value in node.value}
+
+    def _dataclass(self, node: yaml.Node, into: type[Any], path: str) -> Any:
+        entries = self._entries(node, path)
+        if entries is None:
+            return _FAILED
+        hints = typing.get_type_hints(into)
+        fields = {field.name: field for field in dataclasses.fields(into)}
+        for key, (key_node, _) in entries.items():
+            if key not in fields:
+                self._problem(key_node, _join(path, key), f"unknown key; allowed: {_words(fields)}{_near(key, fields)}")
+        values: dict[str, Any] = {}
+        for name, field in fields.items():
+            at = _join(path, name)
+            if name in entries:
+                value_node = entries[name][1]
+                self._lines[at] = value_node.start_mark.line + 1
+                values[name] = self._value(value_node, hints[name], field.metadata.get("limits", _NO_LIMITS), at)
+            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                values[name] = self._problem(
+                    node,
+                    at,
+                    f"missing; must be {self._allowed(hints[name], field.metadata.get('limits', _NO_LIMITS))}",
+                )
+        if any(value is _FAILED for value in values.values()):
+            return _FAILED
+        made = into(**values)
+        if isinstance(made, Checked):
+            for key, message in made.check():
+                at = _join(path, key) if key else path
+                line = self._lines.get(at, node.start_mark.line + 1)
+                self.problems.append(f"{self.source}:{line}: {at + ': ' if at else ''}{message}")
+        return made
+
+    # --- values
+
+    def _value(self, node: yaml.Node, hint: Any, limits: Limits, path: str) -> Any:
+        options = _options(hint)
+        if types.NoneType in options:
+            if self._scalar(node) is None and isinstance(node, yaml.ScalarNode):
+                return None
+            options = [option for option in options if option is not types.NoneType]
+        classes: list[Any] = [option for option in options if dataclasses.is_dataclass(option)]
+        if len(classes) > 1:
+            return self._union(node, classes, limits, path)
+        if classes:
+            return self._dataclass(node, classes[0], path)
+        [kind] = options
+        if get_origin(kind) is tuple:
+            return self._tuple(node, get_args(kind)[0], limits, path)
+        if get_origin(kind) is dict:
+            return self._texts(node, path)
+        return self._plain(node, kind, limits, path)
+
+    def _plain(self, node: yaml.Node, kind: Any, limits: Limits, path: str) -> Any:
+        value = self._scalar(node)
+        wrong = f"found {_found(node, value)}; must be {self._allowed(kind, limits)}"
+        if get_origin(kind) is Literal:
+            choices = get_args(kind)
+            near = _near(value, choices) if isinstance(value, str) else ""
+            return value if value in choices else self._problem(node, path, wrong + near)
+        if kind is bool:
+            return value if isinstance(value, bool) else self._problem(node, path, wrong)
+        if kind in (int, float):
+            return self._number(node, value, kind, limits, path, wrong)
+        if not isinstance(value, str) or (limits.pattern and not re.fullmatch(limits.pattern, value)):
+            return self._problem(node, path, wrong)
+        if kind is Path:
+            return self._file(node, value, path)
+        return value
+
+    def _number(self, node: yaml.Node, value: Any, kind: type, limits: Limits, path: str, wrong: str) -> Any:
+        if isinstance(value, str) and _is_number(value):
+            wrong += f" (YAML reads {value!r} as text: write {float(value):.15g} without quotes or exponent)"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return self._problem(node, path, wrong)
+        if kind is int and not float(value).is_integer():
+            return self._problem(node, path, wrong)
+        return kind(value) if limits.admits(value) else self._problem(node, path, wrong)
+
+    def _file(self, node: yaml.Node, value: str, path: str) -> Any:
+        file = (self.folder / Path(value).expanduser()).resolve()
+        try:
+            with open(file, "rb"):
+                return file
+        except OSError as error:
+            return self._problem(node, path, f"found {value!r}; {file} can't be read: {error.strerror}")
+
+    def _tuple(self, node: yaml.Node, item: Any, limits: Limits, path: str) -> Any:
+        if not isinstance(node, yaml.SequenceNode):
+            if limits.or_one:
+                value = self._value(node, item, limits, path)
+                return value if value is _FAILED else (value,)
+            return self._problem(node, path, f"found {_found(node, self._scalar(node))}; must be a list")
+        items = [self._value(child, item, limits, f"{path}[{i}]") for i, child in enumerate(node.value)]
+        return _FAILED if any(value is _FAILED for value in items) else tuple(items)
+
+    def _texts(self, node: yaml.Node, path: str) -> Any:
+        entries = self._entries(node, path)
+        if entries is None:
+            return _FAILED
+        texts = {key: self._plain(value, str, _NO_LIMITS, _join(path, key)) for key, (_, value) in entries.items()}
+        return _FAILED if any(value is _FAILED for value in texts.values()) else texts
+
+    def _union(self, node: yaml.Node, classes: list[Any], limits: Limits, path: str) -> Any:
+        tag_key = _tag_key(classes)
+        by_tag = {_tag(option, tag_key): option for option in classes}
+        value = self._scalar(node)
+        if limits.shorthand and isinstance(value, int | float) and not isinstance(value, bool):
+            option = by_tag[limits.shorthand]
+            number = self._value(node, int, option.__dataclass_fields__["value"].metadata["limits"], path)
+            return _FAILED if number is _FAILED else option(value=number)
+        if not isinstance(node, yaml.MappingNode):
+            return self._problem(
+                node, path, f"found {_found(node, value)}; must be {self._allowed_union(classes, limits)}"
+            )
+        for key_node, value_node in node.value:
+            if getattr(key_node, "value", None) == tag_key:
+                tag = self._scalar(value_node)
+                if isinstance(tag, str) and tag in by_tag:
+                    return self._dataclass(node, by_tag[tag], path)
+                return self._problem(
+                    value_node,
+                    _join(path, tag_key),
+                    f"found {_found(value_node, tag)}; must be one of {_words(by_tag)}"
+                    + (_near(tag, by_tag) if isinstance(tag, str) else ""),
+                )
+        near = next((_near(str(getattr(key, "value", "")), [tag_key]) for key, _ in node.value), "")
+        return self._problem(node, _join(path, tag_key), f"missing; must be one of {_words(by_tag)}{near}")
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            return None
+        try:
+            return self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            return node.value
+
+    # --- words
+
+    def _allowed(self, hint: Any, limits: Limits) -> str:
+        options = _options(hint)
+        names = []
+        classes: list[Any] = [option for option in options if dataclasses.is_dataclass(option)]
+        if len(classes) > 1:
+            names.append(self._allowed_union(classes, limits))
+        elif classes:
+            names.append("a mapping of keys to values")
+        for option in options:
+            if option is types.NoneType or option in classes:
+                continue
+            if get_origin(option) is Literal:
+                choices = get_args(option)
+                names.append(f"one of {_words(choices)}" if len(choices) > 1 else choices[0])
+            elif get_origin(option) is tuple:
+                names.append("a list")
+            elif option is int or option is float:
+                names.append(limits.describe("a whole number" if option is int else "a number"))
+            else:
+                words = {bool: "true or false", Path: "the path of a file"}
+                names.append(limits.pattern_means or words.get(option, "text"))
+        if types.NoneType in options:
+            names.append("null")
+        return " or ".join(names)
+
+    def _allowed_union(self, classes: list[Any], limits: Limits) -> str:
+        tag_key = _tag_key(classes)
+        number = "a number or " if limits.shorthand else ""
+        return f"{number}a mapping with {tag_key}: one of {_words(_tag(option, tag_key) for option in classes)}"
+
+
+def _options(hint: Any) -> list[Any]:
+    return list(get_args(hint)) if get_origin(hint) in (typing.Union, types.UnionType) else [hint]
+
+
+def _tag_key(classes: list[Any]) -> str:
+    """The field that tells the members of a union apart: a Literal of one value in each."""
+    hints = typing.get_type_hints(classes[0])
+    return next(name for name, hint in hints.items() if get_origin(hint) is Literal and len(get_args(hint)) == 1)
+
+
+def _tag(option: Any, tag_key: str) -> str:
+    return str(get_args(typing.get_type_hints(option)[tag_key])[0])
+
+
+def _keys(into: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(into)]
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _words(names: Iterable[Any]) -> str:
+    return ", ".join(map(str, names))
+
+
+def _near(word: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _found(node: yaml.Node, value: Any) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, str | int | float) else f"{str(value)!r}"

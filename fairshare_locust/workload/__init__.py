@@ -1,0 +1,14 @@
+"""WHAT requests ask: prompts and lengths, all prepared before the load starts."""
+
+from fairshare_locust.workload.prepare import expected_requests, prepare_prompts
+from fairshare_locust.workload.source import PromptRequest, PromptSource
+from fairshare_locust.workload.tokenizer import Tokenizer, load_tokenizer
+
+__all__ = [
+    "PromptRequest",
+    "PromptSource",
+    "Tokenizer",
+    "expected_requests",
+    "load_tokenizer",
+    "prepare_prompts",
+]

@@ -1,0 +1,55 @@
+"""Tokenizer: counts the tokens of prompts and, where a server gives no usage, of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import tokenizers
+
+from fairshare_locust.errors import WorkloadError
+
+__all__ = ["Tokenizer", "load_tokenizer"]
+
+
+class Tokenizer:
+    """A `tokenizers` tokenizer, without the special tokens a chat template would add."""
+
+    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+        self._inner = inner
+
+    def count(self, text: str) -> int:
+        """Tokens of one text."""
+        return len(self._inner.encode(text, add_special_tokens=False).ids)
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text; on all cores."""
+        encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [len(encoding.ids) for encoding in encodings]
+
+    def vocabulary(self) -> list[str]:
+        """Every token as the vocabulary spells it, by id."""
+        return sorted(self._inner.get_vocab(), key=self._inner.get_vocab().__getitem__)
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """`builtin`, a folder with a tokenizer.json, such a file, or a model's id on the hub.
+
+    Raises WorkloadError when there is none by that name.
+    """
+    try:
+        if name == "builtin":
+            text = resources.files("fairshare_locust.workload").joinpath("builtin_tokenizer.json").read_text("utf-8")
+            return Tokenizer(tokenizers.Tokenizer.from_str(text))
+        path = Path(name).expanduser()
+        if path.is_dir():
+            path = path / "tokenizer.json"
+        if path.suffix == ".json" or path.exists():
+            return Tokenizer(tokenizers.Tokenizer.from_file(str(path)))
+        return Tokenizer(tokenizers.Tokenizer.from_pretrained(name))
+    except Exception as error:  # the library raises plain Exception for a bad file as for a missing one
+        raise WorkloadError(
+            f"model.tokenizer: {name!r} can't be loaded ({' '.join(str(error).split())[:200]}); "
+            "give builtin, a folder, a tokenizer.json, or a hub id that this machine can reach"
+        ) from error
