@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 
 from fairshare_locust.errors import RunDirectoryError
 
-__all__ = ["SCHEMA", "RunDirectory", "replace_file"]
+__all__ = ["SCHEMA", "RunDirectory", "replace_file", "replace_lines"]
 
 SCHEMA = 1
 
@@ -106,3 +107,14 @@ class RunDirectory:
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise RunDirectoryError(f"{self.run_json} is no run of schema {SCHEMA}")
         return content
+
+
+def replace_lines(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Pass every line of a file through `change`; a crash leaves the file as it was."""
+    temporary = path.with_name(f".{path.name}.part")
+    with open(path, "rb") as lines, open(temporary, "wb") as changed:
+        for line in lines:
+            changed.write(change(line))
+        changed.flush()
+        os.fsync(changed.fileno())
+    os.replace(temporary, path)

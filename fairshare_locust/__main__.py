@@ -1,0 +1,154 @@
+"""`python -m fairshare_locust`, or `fairshare`: check a profile, serve it, report on a run."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from fairshare_locust.errors import FairshareError, ServingError
+from fairshare_locust.offered import Offered, offered_load
+from fairshare_locust.plan import PLANS, Phase
+from fairshare_locust.profile import Profile, load_profile, resolved_yaml
+
+__all__ = ["main"]
+
+_EXIT_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code: 0 done, 2 an error that the user can mend."""
+    parser = argparse.ArgumentParser(prog="fairshare", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="validate a profile; print its defaults and the load it offers")
+    check.add_argument("profile", type=Path, metavar="PROFILE")
+    check.add_argument("--plan", choices=sorted(PLANS), default="mixed", help="the phases to reckon with")
+    serve = commands.add_parser("serve", help="start a profile's servers and stay; Ctrl-C stops them")
+    serve.add_argument("profile", type=Path, metavar="PROFILE")
+    report = commands.add_parser(
+        "report", help="(re)build a run's report, as python -m analysis report", add_help=False
+    )
+    report.add_argument("rest", nargs=argparse.REMAINDER)
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "check":
+            return _check(options.profile, options.plan)
+        if options.command == "serve":
+            return _serve(options.profile)
+    except FairshareError as error:
+        for line in str(error).splitlines():
+            print(f"fairshare: {line}", file=sys.stderr)
+        return _EXIT_ERROR
+    from analysis.__main__ import main as analyse
+
+    return analyse(["report", *options.rest])
+
+
+def _check(path: Path, plan_name: str) -> int:
+    profile = load_profile(path)
+    plan = PLANS[plan_name](profile)
+    load = offered_load(profile, plan)
+    console = Console(highlight=False)
+    print(resolved_yaml(profile))
+    console.print(_load_table(load))
+    for phase in plan:
+        console.print(_phase_line(phase), soft_wrap=True)
+    if any(offered.requests is None for offered in load):
+        console.print(
+            "A closed loop (–) sends as fast as it is answered; its load is known after the run.", soft_wrap=True
+        )
+    _warn_of_length(profile, load, console)
+    return 0
+
+
+def _load_table(load: Sequence[Offered]) -> Table:
+    table = Table("tenant", "arrival", title="offered load", title_justify="left")
+    for header in ("streams ≤", "requests/s", "input tok/s", "output tok/s", "requests"):
+        table.add_column(header, justify="right")
+    for offered in load:
+        arrival = offered.tenant.arrival
+        table.add_row(
+            offered.tenant.id,
+            arrival.process,
+            str(arrival.slots),
+            _number(offered.requests_per_s),
+            _number(offered.input_tokens_per_s),
+            _number(offered.output_tokens_per_s),
+            _number(offered.requests),
+        )
+    known = [offered for offered in load if offered.requests is not None]
+    more = "" if len(known) == len(load) else "+"
+    table.add_section()
+    table.add_row(
+        "total",
+        "",
+        str(sum(offered.tenant.arrival.slots for offered in load)),
+        _number(sum(offered.requests_per_s or 0 for offered in known)) + more,
+        _number(sum(offered.input_tokens_per_s or 0 for offered in known)) + more,
+        _number(sum(offered.output_tokens_per_s or 0 for offered in known)) + more,
+        _number(sum(offered.requests or 0 for offered in known)) + more,
+    )
+    return table
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def _phase_line(phase: Phase) -> str:
+    bound = f"{phase.duration_s:g} s" if phase.duration_s is not None else f"{phase.requests} requests of each tenant"
+    return (
+        f"{phase.prefix.rstrip('/') or 'all tenants'}: {phase.warmup_s:g} s warm-up, {bound} measured, "
+        f"at most {phase.drain_s:g} s drain ({', '.join(phase.tenants)})"
+    )
+
+
+def _warn_of_length(profile: Profile, load: Sequence[Offered], console: Console) -> None:
+    if profile.deployment.engine != "simulator":
+        return
+    longest = profile.deployment.simulator.max_model_len
+    for offered in load:
+        if offered.mean_input_tokens + offered.mean_output_tokens > longest:
+            console.print(
+                f"warning: tenant {offered.tenant.id!r} asks for {offered.mean_input_tokens:.0f} + "
+                f"{offered.mean_output_tokens:.0f} tokens on average, more than max_model_len {longest}: "
+                "the simulator will refuse them",
+                soft_wrap=True,
+            )
+
+
+def _serve(path: Path) -> int:
+    from fairshare_locust.serving import deploy
+
+    profile = load_profile(path)
+    if profile.deployment.engine == "external":
+        raise ServingError(f"{path}: deployment.engine is external, so there is nothing to start")
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    deployed = deploy(profile, None)
+    try:
+        for tenant_id, servers in deployed.servers.items():
+            print(f"{tenant_id}: {', '.join(server.endpoint for server in servers)}", flush=True)
+        print("serving; Ctrl-C stops", flush=True)
+        [process] = deployed.processes
+        code = process.wait()
+        raise ServingError(f"the simulator ended by itself with exit code {code}")
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        deployed.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

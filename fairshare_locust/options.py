@@ -1,0 +1,136 @@
+"""Our command-line options. They share the prefix `--fairshare-`; none holds a secret."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from locust.argument_parser import LocustArgumentParser, get_empty_argument_parser
+
+from fairshare_locust.errors import FairshareError
+
+__all__ = ["DEFAULT_PROFILE", "EarlyOptions", "Options", "add_options", "early_options"]
+
+DEFAULT_PROFILE = "profiles/demo.yaml"
+
+
+def add_options(parser: LocustArgumentParser) -> None:
+    """Add the options to Locust's parser. Locust calls this more than once."""
+    parser.add_argument(
+        "--fairshare-profile",
+        metavar="FILE",
+        default=DEFAULT_PROFILE,
+        env_var="FAIRSHARE_PROFILE",
+        help=f"The profile to run: tenants, load, deployment (default: {DEFAULT_PROFILE})",
+    )
+    parser.add_argument(
+        "--fairshare-out",
+        metavar="FOLDER",
+        default="runs",
+        env_var="FAIRSHARE_OUT",
+        help="Where run directories are made (default: runs)",
+    )
+    parser.add_argument(
+        "--fairshare-scale",
+        metavar="FACTOR",
+        default="1",
+        env_var="FAIRSHARE_SCALE",
+        help="Multiplies every tenant's rate, concurrency and streams in flight (default: 1)",
+    )
+    parser.add_argument(
+        "--fairshare-seed",
+        metavar="NUMBER",
+        default="",
+        env_var="FAIRSHARE_SEED",
+        help="Replaces the profile's seed",
+    )
+    parser.add_argument(
+        "--fairshare-no-report",
+        action="store_true",
+        default=False,
+        env_var="FAIRSHARE_NO_REPORT",
+        help="Do not analyse the run when it ends (python -m analysis report RUN does it later)",
+    )
+    parser.add_argument(
+        "--fairshare-strict",
+        action="store_true",
+        default=False,
+        env_var="FAIRSHARE_STRICT",
+        help="Exit with code 3 when the run's figures can't be trusted",
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    """Our options, checked."""
+
+    profile: Path
+    out: Path
+    scale: float
+    seed: int | None
+    report: bool
+    strict: bool
+
+    @classmethod
+    def of(cls, parsed: argparse.Namespace) -> Options:
+        """From Locust's parsed options. Raises FairshareError for a value that can't be."""
+        return cls(
+            profile=Path(parsed.fairshare_profile),
+            out=Path(parsed.fairshare_out),
+            scale=_scale(str(parsed.fairshare_scale)),
+            seed=_seed(str(parsed.fairshare_seed)),
+            report=not parsed.fairshare_no_report,
+            strict=bool(parsed.fairshare_strict),
+        )
+
+
+def _scale(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = math.nan
+    if not 0 < scale <= 1e6:
+        raise FairshareError(f"--fairshare-scale: found {text!r}; must be a number greater than 0 (at most 1e6)")
+    return scale
+
+
+def _seed(text: str) -> int | None:
+    if text == "":
+        return None
+    if not text.isdecimal() or int(text) > 2**63 - 1:
+        raise FairshareError(f"--fairshare-seed: found {text!r}; must be a whole number from 0 to 2^63 - 1")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class EarlyOptions:
+    """What has to be known while the locustfile is imported, before Locust parses its command line."""
+
+    profile: Path
+    asks_for_help: bool
+    distributed: str | None
+
+
+def early_options(arguments: list[str] | None = None) -> EarlyOptions:
+    """Read them from the same command line, environment and configuration files as Locust will.
+
+    Locust wants its user classes from the import of the locustfile, and ours come from the profile.
+    """
+    parser: Any = get_empty_argument_parser(add_help=False)
+    add_options(parser)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-V", "--version", action="store_true")
+    parser.add_argument("--master", action="store_true", env_var="LOCUST_MODE_MASTER")
+    parser.add_argument("--worker", action="store_true", env_var="LOCUST_MODE_WORKER")
+    parser.add_argument("--processes", env_var="LOCUST_PROCESSES")
+    parsed, _ = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    chosen = [name for name in ("master", "worker", "processes") if getattr(parsed, name)]
+    return EarlyOptions(
+        profile=Path(parsed.fairshare_profile),
+        asks_for_help=parsed.help or parsed.version,
+        distributed=f"--{chosen[0]}" if chosen else None,
+    )

@@ -1,0 +1,238 @@
+"""Locust's events → the parts of a run; the one place that knows their order.
+
+import of the locustfile   register: profile read, user classes made
+init                       options applied, prompts made, servers started or probed (headless)
+test_start                 a run is set up; slots will wait at the gate
+spawning_complete          t = 0; a greenlet runs the phases
+test_stopping, test_stop   the load has ended, every record is in: files, analysis
+quitting, quit             Ctrl-C and SIGTERM come this way; the report is printed last
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import gevent
+import locust
+from locust.env import Environment
+from locust.event import EventHook
+from locust.exception import StopTest
+from locust.runners import LocalRunner
+
+from fairshare_locust.errors import FairshareError
+from fairshare_locust.options import Options, add_options, early_options
+from fairshare_locust.profile import Profile, load_profile, scaled, with_duration, with_endpoint, with_slots
+from fairshare_locust.run import Run
+from fairshare_locust.users import TenantUser, tenant_user_class
+
+__all__ = ["register"]
+
+_EXIT_USAGE = 2
+_EXIT_SUSPECT = 3
+
+
+def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
+    """Make a locustfile a run of the profile: `register(globals())`.
+
+    Puts a user class per tenant into the locustfile's namespace, where Locust looks for them, and listens to
+    Locust's events. A profile that can't be used ends the process here, with every problem in it.
+
+    Args:
+        namespace: the locustfile's `globals()`.
+        plan: `mixed` (all tenants at once) or `solo` (each alone, one after another).
+    """
+    early = early_options()
+    locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_options(parser))
+    for hook in ("first_token", "token", "response"):
+        if not hasattr(locust.events, hook):
+            setattr(locust.events, hook, EventHook())
+    if early.asks_for_help:
+        namespace["TenantUser"] = TenantUser
+        return
+    if early.distributed is not None:
+        _fail(f"{early.distributed} is not supported: one process makes the load; run without it")
+    try:
+        profile = load_profile(early.profile)
+    except FairshareError as error:
+        _fail(str(error))
+    for tenant in profile.tenants:
+        namespace[tenant.class_name] = tenant_user_class(tenant)
+    Plugin(plan)
+
+
+class Plugin:
+    """Listens to Locust and keeps the run under way."""
+
+    def __init__(self, plan: str) -> None:
+        self._plan = plan
+        self._environment: Environment | None = None
+        self._prepared: Run | None = None
+        self._run: Run | None = None
+        self._conductor: gevent.Greenlet | None = None
+        locust.events.init.add_listener(self._on_init)
+
+    # --- before the load
+
+    def _on_init(self, environment: Environment, runner: Any, **_: Any) -> None:
+        if not isinstance(runner, LocalRunner):
+            _fail("distributed runs are not supported: one process makes the load")
+        self._environment = environment
+        events = environment.events
+        events.test_start.add_listener(self._on_test_start)
+        events.spawning_complete.add_listener(self._on_spawning_complete)
+        events.test_stopping.add_listener(self._on_test_stopping)
+        events.test_stop.add_listener(self._on_test_stop)
+        events.quitting.add_listener(self._on_quitting)
+        events.quit.add_listener(self._on_quit)
+        parsed: Any = environment.parsed_options
+        try:
+            profile = self._profile(parsed)
+            slots = sum(tenant.arrival.slots for tenant in profile.tenants)
+            chosen_slots = parsed.num_users
+            if parsed.num_users is None:
+                parsed.num_users = slots
+            if parsed.spawn_rate is None:
+                # Slots wait at the gate until all are there, so there is nothing to ramp up for.
+                parsed.spawn_rate = slots
+                logging.getLogger("locust.runners").addFilter(_is_no_spawn_rate_warning)
+            if parsed.headless:
+                parsed.only_summary = True
+                parsed.run_time = None  # it is the run's duration; the run ends itself
+                self._prepared = self._prepare(profile, parsed, chosen_slots)
+                gevent.signal_handler(signal.SIGINT, self._on_interrupt)
+        except FairshareError as error:
+            _fail(str(error))
+
+    def _profile(self, parsed: Any) -> Profile:
+        """The profile with everything that the command line changes in it."""
+        options = Options.of(parsed)
+        profile = scaled(load_profile(options.profile), options.scale)
+        if options.seed is not None:
+            profile = replace(profile, seed=options.seed)
+        if parsed.run_time:
+            profile = with_duration(profile, float(parsed.run_time))
+        if parsed.host:
+            profile = with_endpoint(profile, parsed.host)
+        chosen = set(parsed.user_classes or ())
+        if chosen:
+            profile = replace(profile, tenants=tuple(t for t in profile.tenants if t.class_name in chosen))
+        return profile
+
+    def _prepare(self, profile: Profile, parsed: Any, slots: int | None) -> Run:
+        assert self._environment is not None
+        if slots is not None and slots != sum(tenant.arrival.slots for tenant in profile.tenants):
+            profile = with_slots(profile, slots)
+        run = Run(self._environment, profile, self._plan, Options.of(parsed))
+        run.prepare()
+        return run
+
+    def _on_test_start(self, environment: Environment, **_: Any) -> None:
+        runner: Any = environment.runner
+        if self._prepared is None:  # started from the web UI
+            try:
+                profile = self._profile(environment.parsed_options)
+                self._prepared = self._prepare(profile, environment.parsed_options, runner.target_user_count)
+            except FairshareError as error:
+                environment.process_exit_code = _EXIT_USAGE
+                raise StopTest(str(error)) from error
+        run, self._prepared = self._prepared, None
+        self._run = run
+        run.set_up()
+        classes: list[type[Any]] = []
+        known = {user_class.__name__: user_class for user_class in environment.user_classes}
+        for tenant in run.profile.tenants:
+            user_class: Any = known.get(tenant.class_name) or tenant_user_class(tenant)
+            user_class.load = run.loads[tenant.id]
+            user_class.fixed_count = tenant.arrival.slots
+            classes.append(user_class)
+        environment.user_classes = classes
+
+    # --- the load and its end
+
+    def _on_spawning_complete(self, **_: Any) -> None:
+        if self._run is not None and self._conductor is None:
+            self._conductor = gevent.spawn(self._conduct, self._run)
+
+    def _conduct(self, run: Run) -> None:
+        run.begin()
+        if run is self._run:  # it came to its own end
+            self._stop()
+
+    def _stop(self) -> None:
+        assert self._environment is not None
+        runner: Any = self._environment.runner
+        parsed: Any = self._environment.parsed_options
+        runner.stop()
+        if parsed.headless:
+            runner.quit()
+
+    def _on_interrupt(self) -> None:
+        # Again: at once, as Locust would.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("fairshare: interrupted, finishing (again to quit at once)", file=sys.stderr, flush=True)
+        if self._run is not None:
+            self._run.end_load("interrupted")
+        self._stop()
+
+    def _on_test_stopping(self, **_: Any) -> None:
+        if self._run is not None:
+            self._run.end_load("interrupted")  # unless it has ended already
+
+    def _on_test_stop(self, environment: Environment, **_: Any) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            return
+        conductor, self._conductor = self._conductor, None
+        if conductor is not None and conductor is not gevent.getcurrent():
+            conductor.kill()
+        run.finalise()
+        self._judge(environment, run)
+        self._last = run
+        parsed: Any = environment.parsed_options
+        if not parsed.headless:
+            self._print_report(run)
+
+    def _judge(self, environment: Environment, run: Run) -> None:
+        strict = Options.of(environment.parsed_options).strict
+        if run.problem is not None:
+            print(f"fairshare: {run.problem}", file=sys.stderr, flush=True)
+            environment.process_exit_code = 1
+        elif strict and run.summary is not None and run.summary["verdict"]["status"] != "valid":
+            environment.process_exit_code = _EXIT_SUSPECT
+
+    def _on_quitting(self, environment: Environment, **_: Any) -> None:
+        if self._run is not None:  # SIGTERM, or Ctrl-C in the web UI: the users still run
+            self._run.end_load("interrupted")
+            runner: Any = environment.runner
+            runner.stop()
+        if self._prepared is not None:
+            self._prepared.stop_servers()
+
+    def _on_quit(self, **_: Any) -> None:
+        run: Run | None = getattr(self, "_last", None)
+        parsed: Any = self._environment.parsed_options if self._environment is not None else None
+        if run is not None and parsed is not None and parsed.headless:
+            self._print_report(run)
+
+    def _print_report(self, run: Run) -> None:
+        if run.summary is None:
+            print(f"fairshare: the run is in {run.path}", flush=True)
+            return
+        from analysis.report.terminal import print_summary
+
+        print_summary(run.summary, run.path)
+
+
+def _is_no_spawn_rate_warning(record: logging.LogRecord) -> bool:
+    return "spawn rate is very high" not in str(record.msg)
+
+
+def _fail(message: str) -> NoReturn:
+    """End the process with every line of the message marked as ours."""
+    for line in message.splitlines():
+        print(f"fairshare: {line}", file=sys.stderr, flush=True)
+    sys.exit(_EXIT_USAGE)

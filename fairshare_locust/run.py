@@ -1,0 +1,339 @@
+"""Run: one run of a profile, from its preparation to its last file. It conducts; the parts do the work."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import gevent
+import locust
+import orjson
+from locust.env import Environment
+
+from fairshare_locust import __version__
+from fairshare_locust.arrival import Window
+from fairshare_locust.clock import RunClock
+from fairshare_locust.errors import FairshareError
+from fairshare_locust.health import HealthSampler
+from fairshare_locust.locust_csv import LocustCsv
+from fairshare_locust.options import Options
+from fairshare_locust.plan import PLANS, Phase
+from fairshare_locust.profile import Profile, resolved_yaml
+from fairshare_locust.record import RunDirectory
+from fairshare_locust.record.run_directory import SCHEMA, replace_file
+from fairshare_locust.recorder import Recorder
+from fairshare_locust.serving import Deployed, check_external, deploy
+from fairshare_locust.users import TenantLoad
+from fairshare_locust.workload import PromptSource, load_tokenizer, prepare_prompts
+
+__all__ = ["Run"]
+
+State = Literal["running", "complete", "interrupted"]
+
+# Slots that wait at the gate need a moment to wake, before the first requests are due.
+_LEAD_S = 0.1
+_POLL_S = 0.02
+_TELL_EVERY_S = 10.0
+# What is told to stop at the end of a drain needs a moment to do so.
+_ABORT_WITHIN_S = 2.0
+
+
+class Run:
+    """One run. `prepare` before any user is spawned, `begin` when all are, `end_load` and `finalise` after it.
+
+    Attributes:
+        problem: what went wrong while the run was finalised, for the exit code; None if nothing did.
+        summary: `summary.json` once the run has been analysed.
+    """
+
+    def __init__(self, environment: Environment, profile: Profile, plan: str, options: Options) -> None:
+        self._environment = environment
+        self._options = options
+        self._plan_name = plan
+        self.profile = profile
+        self.plan = PLANS[plan](profile)
+        self.problem: str | None = None
+        self.summary: dict[str, Any] | None = None
+        self.state: State = "running"
+        self._prompts: Mapping[str, PromptSource] = {}
+        self._deployed = Deployed({})
+        self._directory: RunDirectory | None = None
+        self._clock: RunClock | None = None
+        self._recorder: Recorder | None = None
+        self._health: HealthSampler | None = None
+        self._csv: LocustCsv | None = None
+        self.loads: dict[str, TenantLoad] = {}
+        self._phases: list[dict[str, Any]] = []
+        self._notes: list[str] = []
+        self._load_ended = False
+        self._finalised = False
+
+    # --- preparation
+
+    def prepare(self) -> None:
+        """Everything that can fail, before any load is sent. Raises FairshareError."""
+        self._prompts = prepare_prompts(self.profile, self.plan)
+        external = self.profile.deployment.engine == "external"
+        if external:
+            self._deployed = check_external(self.profile)
+        directory = RunDirectory.create(self._options.out, self.profile.name)
+        self._directory = directory
+        try:
+            replace_file(directory.profile, resolved_yaml(self.profile).encode())
+            if not external:
+                self._deployed = deploy(self.profile, directory.logs)
+            self._note_lengths()
+            self._write_run(None)
+        except OSError as error:
+            self.stop_servers()
+            raise FairshareError(f"{directory.path} can't be written: {error.strerror}; free some space") from error
+
+    def _note_lengths(self) -> None:
+        for tenant in self.profile.tenants:
+            families = [server.family for server in self._deployed.servers[tenant.id]]
+            forced = all(family.ignore_eos or family.generation_config for family in families)
+            if tenant.sampling.ignore_eos and not forced:
+                self.note(
+                    f"tenant {tenant.id!r}: its server takes no request for a fixed length; answers may end before "
+                    "the wanted number of tokens"
+                )
+
+    def note(self, text: str) -> None:
+        """Tell the user, and keep it in run.json."""
+        self._notes.append(text)
+        print(f"fairshare: {text}", file=sys.stderr, flush=True)
+
+    def stop_servers(self) -> None:
+        """Stop what was started; safe to call twice."""
+        self._deployed.stop()
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        assert self._directory is not None
+        return self._directory.path
+
+    # --- the load
+
+    def set_up(self) -> None:
+        """Make the tenants' loads; slots wait at their gate from now on."""
+        assert self._directory is not None
+        self._clock = RunClock()
+        self._recorder = Recorder(self._directory, self._environment, self._clock)
+        self._csv = LocustCsv(self._environment, self._directory.locust_csv_prefix)
+        for tenant in self.profile.tenants:
+            self.loads[tenant.id] = TenantLoad(
+                tenant,
+                self.profile.seed,
+                self._prompts[tenant.id],
+                self._deployed.servers[tenant.id],
+                self._recorder,
+                self._clock,
+                self._environment,
+            )
+
+    def begin(self) -> None:
+        """Every slot is spawned: t = 0. Runs the phases in the calling greenlet, until the load has ended."""
+        assert self._clock is not None
+        self._clock.start(_LEAD_S)
+        self._health = HealthSampler(self._clock)
+        self._write_run(None)
+        for number, phase in enumerate(self.plan):
+            self._run_phase(phase, last=number == len(self.plan) - 1)
+            if self._load_ended:
+                return
+        self.end_load("complete")
+
+    def _run_phase(self, phase: Phase, *, last: bool) -> None:
+        assert self._clock is not None
+        assert self._health is not None
+        start_s = max(0.0, self._clock.now_s() + _LEAD_S) if self._phases else 0.0
+        measure_s = start_s + phase.warmup_s
+        end_s = float("inf") if phase.duration_s is None else measure_s + phase.duration_s
+        window = Window(start_s, measure_s, end_s, phase.requests)
+        loads = [self.loads[tenant_id] for tenant_id in phase.tenants]
+        if phase.warmup_s > 0:
+            self._open_part(phase, "warmup", start_s, measured=False)
+        for load in loads:
+            load.begin(window, phase.prefix)
+        self._wait_until(measure_s)
+        if self._load_ended:
+            return
+        self._open_part(phase, "measure", measure_s, measured=True)
+        self._health.measure(True)
+        if phase.requests is None:
+            self._wait_until(end_s)
+        else:
+            end_s = self._wait_exhausted(loads)
+        self._health.measure(False)
+        if self._load_ended:
+            return
+        self._drain(phase, loads, end_s, last=last)
+
+    def _drain(self, phase: Phase, loads: list[TenantLoad], end_s: float, *, last: bool) -> None:
+        assert self._clock is not None
+        self._open_part(phase, "drain", end_s, measured=False)
+        until_s = self._clock.now_s() + phase.drain_s
+        while any(load.in_flight or load.waiting for load in loads) and self._clock.now_s() < until_s:
+            gevent.sleep(_POLL_S)
+            if self._load_ended:
+                return
+        for load in loads:
+            load.end(f"not finished {phase.drain_s:g} s after the measurement")
+        self._wait_aborted(loads)
+        if not last:
+            self._phases[-1]["end_s"] = round(self._clock.now_s(), 6)
+
+    def _wait_aborted(self, loads: list[TenantLoad]) -> None:
+        with gevent.Timeout(_ABORT_WITHIN_S, False):
+            while any(load.in_flight for load in loads):
+                gevent.sleep(_POLL_S)
+
+    def _wait_until(self, until_s: float) -> None:
+        assert self._clock is not None
+        while not self._load_ended and (left_s := until_s - self._clock.now_s()) > 0:
+            told = int(self._clock.now_s() / _TELL_EVERY_S)
+            gevent.sleep(min(left_s, _POLL_S * 5))
+            if int(self._clock.now_s() / _TELL_EVERY_S) > told:
+                self._tell()
+
+    def _wait_exhausted(self, loads: list[TenantLoad]) -> float:
+        """Wait until every tenant has had its number of requests; the end of the stretch where all offer load."""
+        assert self._clock is not None
+        while not self._load_ended:
+            ends = [load.exhausted_s for load in loads]
+            if all(end is not None and end <= self._clock.now_s() for end in ends):
+                return min(end for end in ends if end is not None)
+            self._wait_until(self._clock.now_s() + _POLL_S)
+        return self._clock.now_s()
+
+    def _open_part(self, phase: Phase, part: str, start_s: float, *, measured: bool) -> None:
+        """A part of a phase begins, the one before it ends."""
+        start_s = round(start_s, 6)
+        if self._phases:
+            before = self._phases[-1]
+            before["end_s"] = start_s if before["end_s"] is None else before["end_s"]
+        tenants = [] if part == "drain" else list(phase.tenants)
+        name = phase.prefix + part
+        self._phases.append({"name": name, "start_s": start_s, "end_s": None, "measured": measured, "tenants": tenants})
+        self._say(f"{name}: {', '.join(tenants)}" if tenants else name)
+        self._write_run(None)
+
+    def _tell(self) -> None:
+        assert self._recorder is not None
+        parts = []
+        for tenant_id, load in self.loads.items():
+            outcomes = self._recorder.outcomes[tenant_id]
+            failed = sum(count for outcome, count in outcomes.items() if outcome != "ok")
+            parts.append(f"{tenant_id} {load.sent} sent, {outcomes.get('ok', 0)} ok, {failed} failed")
+        self._say("; ".join(parts))
+
+    def _say(self, text: str) -> None:
+        assert self._clock is not None
+        print(f"fairshare: t = {max(0.0, self._clock.now_s()):5.1f} s  {text}", flush=True)
+
+    # --- the end
+
+    def end_load(self, state: State) -> None:
+        """Send nothing more; settle what was due and not sent. The users may be killed after it."""
+        if self._load_ended:
+            return
+        self._load_ended = True
+        self.state = state
+        if self._clock is None:
+            return
+        now_s = self._clock.now_s()
+        if self._health is not None:
+            self._health.measure(False)
+        for load in self.loads.values():
+            load.cut(now_s)
+            load.end("the run ended first")
+        if self._phases:
+            last = self._phases[-1]
+            if last["end_s"] is None or last["end_s"] > now_s:
+                last["end_s"] = round(max(now_s, last["start_s"]), 6)
+
+    def finalise(self) -> None:
+        """Every record is in: write the files, stop the servers, analyse. Safe to call twice."""
+        if self._finalised:
+            return
+        self._finalised = True
+        if self._clock is None or self._recorder is None or self._directory is None:
+            self.stop_servers()
+            return
+        for load in self.loads.values():
+            load.close()
+        if self._health is not None:
+            self._health.stop()
+        self.stop_servers()
+        lost_bytes = self._recorder.close()
+        try:
+            if self._csv is not None:
+                self._csv.finish()
+            if not lost_bytes:
+                self._recorder.count_saved_texts(load_tokenizer(self.profile.model.tokenizer))
+            self._write_run(round(max(0.0, self._clock.now_s()), 6))
+        except OSError as error:
+            self.problem = f"{self._directory.path}: can't be written: {error.strerror}"
+        except FairshareError as error:
+            self.problem = str(error)
+        if lost_bytes:
+            self.problem = f"{self._directory.requests}: {lost_bytes} bytes of records could not be written"
+        if self._options.report and self._phases:
+            self._analyse()
+
+    def _analyse(self) -> None:
+        # A process of its own: threads of pandas and matplotlib would be greenlets in this one.
+        command = [sys.executable, "-m", "analysis", "report", "--quiet", str(self.path)]
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+        try:
+            self.summary = orjson.loads((self.path / "analysis" / "summary.json").read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            self.problem = self.problem or f"the analysis of {self.path} failed with exit code {result.returncode}"
+
+    def _write_run(self, ended_s: float | None) -> None:
+        assert self._directory is not None
+        clock = self._clock if self._phases else None
+        worker = {
+            "index": 0,
+            "hostname": socket.gethostname(),
+            "pid": os.getpid(),
+            "clock_offset_s": 0.0,
+            "health": None if self._health is None else self._health.summary(),
+        }
+        self._directory.write_run(
+            {
+                "schema": SCHEMA,
+                "state": self.state if ended_s is not None else "running",
+                "name": self.profile.name,
+                "plan": self._plan_name,
+                "seed": self.profile.seed,
+                "versions": {
+                    "fairshare_locust": __version__,
+                    "locust": locust.__version__,
+                    "gevent": gevent.__version__,
+                    "python": platform.python_version(),
+                },
+                "hosts": [
+                    {
+                        "hostname": socket.gethostname(),
+                        "platform": platform.platform(),
+                        "cpu_count": os.cpu_count(),
+                    }
+                ],
+                "gpu": None,
+                "servers": self._deployed.describe(),
+                "t0": None if clock is None else {"unix_s": clock.unix_s, "monotonic_s": clock.monotonic_s},
+                "ended_s": ended_s,
+                "workers": [worker],
+                "phases": self._phases,
+                "asked": {tenant_id: {"scheduled": load.scheduled} for tenant_id, load in self.loads.items()},
+                "notes": self._notes,
+            }
+        )

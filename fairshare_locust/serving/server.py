@@ -1,0 +1,40 @@
+"""Server: an endpoint that was found to work, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fairshare_locust.client.dialects import ServerFamily
+
+__all__ = ["Server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as the run meets it. `command` is empty for one that we did not start."""
+
+    endpoint: str
+    engine: str
+    sharing: str
+    family: ServerFamily
+    model: str
+    command: tuple[str, ...] = ()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a model of a GPU answers, not a GPU."""
+        return self.family.name == "simulator"
+
+    def describe(self) -> dict[str, Any]:
+        """As `run.json` has it."""
+        return {
+            "endpoint": self.endpoint,
+            "engine": self.engine,
+            "sharing": self.sharing,
+            "simulated": self.simulated,
+            "command": list(self.command),
+            "family": self.family.name,
+            "fixed_length": self.family.ignore_eos or self.family.generation_config,
+            "model": self.model,
+        }

@@ -1,0 +1,88 @@
+"""Starting and stopping the embedded simulator, a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+
+from fairshare_locust.client.dialects import ServerFamily
+from fairshare_locust.errors import ServingError
+from fairshare_locust.profile.model import Profile
+from fairshare_locust.serving.server import Server
+
+__all__ = ["FAMILY", "SimulatorProcess"]
+
+FAMILY = ServerFamily("simulator", ignore_eos=True)
+_READY_WITHIN_S = 30.0
+_STOP_WITHIN_S = 5.0
+
+
+class SimulatorProcess:
+    """A running simulator. It ends with us: it watches its standard input, which we hold open."""
+
+    def __init__(self, profile: Profile, log: Path | None) -> None:
+        """Start it and wait until it listens; without a log it writes to our standard error.
+
+        Raises ServingError with the end of its log.
+        """
+        self._log = log
+        options = orjson.dumps(dataclasses.asdict(profile.deployment.simulator)).decode()
+        self.command = [
+            sys.executable,
+            *("-m", "fairshare_locust.simulator", "--port", "0", "--exit-with-parent"),
+            *("--model", profile.model.name, "--tokenizer", profile.model.tokenizer, "--options", options),
+        ]
+        with contextlib.ExitStack() as files:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if log is None else files.enter_context(open(log, "wb")),
+                start_new_session=True,  # a Ctrl-C at the terminal is for us; we stop it when the load has stopped
+            )
+        try:
+            self.server = Server(
+                endpoint=self._wait_ready(),
+                engine="simulator",
+                sharing=profile.deployment.sharing,
+                family=FAMILY,
+                model=profile.model.name,
+                command=tuple(self.command),
+            )
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_ready(self) -> str:
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], _READY_WITHIN_S)
+        line = self._process.stdout.readline() if readable else b""
+        try:
+            return str(orjson.loads(line)["endpoint"])
+        except (orjson.JSONDecodeError, KeyError):
+            end = [] if self._log is None else self._log.read_text(errors="replace").strip().splitlines()[-20:]
+            why = "\n".join(["its log ends:", *end]) if end else f"it said nothing within {_READY_WITHIN_S:g} s"
+            raise ServingError(f"the simulator did not start; {why}") from None
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End it, kindly at first; safe to call twice."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()

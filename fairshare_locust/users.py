@@ -1,0 +1,260 @@
+"""Tenants as Locust users: a user is a slot that holds one stream at a time.
+
+Waiting happens in `wait_time`, sending in the task, so Locust's stop, stop timeout and user counts keep working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from gevent.event import Event
+from locust import User, task
+from locust.env import Environment
+
+from fairshare_locust.arrival import Arrival, ArrivalQueue, Window, arrival_queue
+from fairshare_locust.client.client import StreamingClient
+from fairshare_locust.client.dialects import DIALECTS, Ask
+from fairshare_locust.client.endpoint import Endpoint
+from fairshare_locust.client.exchange import Exchange
+from fairshare_locust.clock import RunClock
+from fairshare_locust.profile.model import Tenant
+from fairshare_locust.record.record import Outcome
+from fairshare_locust.recorder import Recorder, make_record
+from fairshare_locust.serving.probe import api_key
+from fairshare_locust.serving.server import Server
+from fairshare_locust.workload import PromptRequest, PromptSource
+
+__all__ = ["TenantLoad", "TenantUser", "tenant_user_class"]
+
+
+class TenantUser(User):
+    """A slot of a tenant. Its class holds the tenant's load, once a run has been prepared."""
+
+    abstract = True
+    tenant_id: ClassVar[str]
+    load: ClassVar[TenantLoad | None] = None
+
+    def wait_time(self) -> float:  # type: ignore[override]
+        """Seconds until this slot's next request is due. Blocks at the gate, and between phases."""
+        if self.load is None:
+            raise RuntimeError(f"{type(self).__name__} has no load: no run was prepared")
+        return self.load.wait_time(self)
+
+    @task
+    def send(self) -> None:
+        """Send the request that is due."""
+        if self.load is not None:
+            self.load.send(self)
+
+
+def tenant_user_class(tenant: Tenant) -> type[TenantUser]:
+    """A user class of its own for a tenant: `chat` makes `ChatTenant`."""
+    return type(tenant.class_name, (TenantUser,), {"abstract": False, "tenant_id": tenant.id, "__module__": __name__})
+
+
+class _Slot:
+    """A request that a slot has taken and will send when it is due."""
+
+    __slots__ = ("arrival", "exchange", "request")
+
+    def __init__(self, arrival: Arrival, request: PromptRequest, exchange: Exchange) -> None:
+        self.arrival = arrival
+        self.request = request
+        self.exchange = exchange
+
+
+class TenantLoad:
+    """A tenant's load in this process: its queue, its clients, and the account of every arrival.
+
+    `scheduled` counts arrivals that were due; each of them ends in exactly one record.
+    """
+
+    def __init__(
+        self,
+        tenant: Tenant,
+        seed: int,
+        prompts: PromptSource,
+        servers: Sequence[Server],
+        recorder: Recorder,
+        clock: RunClock,
+        environment: Environment,
+    ) -> None:
+        self.tenant = tenant
+        self.scheduled = 0
+        self.sent = 0
+        self._seed = seed
+        self._prompts = prompts
+        self._recorder = recorder
+        self._clock = clock
+        self._servers = servers
+        self._dialect = DIALECTS[tenant.api]
+        self._secret = api_key(tenant)
+        self._clients = [
+            StreamingClient(Endpoint.parse(s.endpoint), self._dialect, tenant.timeouts, tenant.headers, self._secret)
+            for s in servers
+        ]
+        self._on_first_token = _listener(environment, "first_token", tenant.id)
+        self._on_token = _listener(environment, "token", tenant.id)
+        self._queue: ArrivalQueue | None = None
+        self._window: Window | None = None
+        self._prefix = ""
+        self._phase_begins = Event()  # set when the next phase begins; then a new one takes its place
+        self._served: set[TenantUser] = set()  # slots that have had a request in this phase
+        self._held: dict[TenantUser, _Slot] = {}
+        self._in_flight: dict[Exchange, Arrival] = {}
+
+    # --- phases
+
+    def begin(self, window: Window, prefix: str) -> None:
+        """Open the gate for a phase."""
+        self._queue = arrival_queue(self.tenant, self._seed, window)
+        self._window = window
+        self._prefix = prefix
+        self._served.clear()
+        gate, self._phase_begins = self._phase_begins, Event()
+        gate.set()
+
+    def cut(self, end_s: float) -> None:
+        """Nothing is due from `end_s` on. What was taken for later is given back, unsent and unrecorded."""
+        if self._queue is None:
+            return
+        self._queue.cut(end_s)
+        for user, slot in list(self._held.items()):
+            if slot.arrival.due_s >= end_s:
+                del self._held[user]
+                self.scheduled -= 1
+
+    def end(self, why: str) -> None:
+        """The phase is over: what was due and not sent is cancelled, what is in flight is told to stop."""
+        if self._queue is None:
+            return
+        now_s = self._clock.now_s()
+        for slot in list(self._held.values()):
+            self._unsent(slot.arrival, slot.request, "cancelled", why, now_s)
+        self._held.clear()
+        for arrival in self._queue.untaken():
+            self.scheduled += 1
+            request = self._prompts.request(arrival.index)
+            self._unsent(arrival, request, "cancelled", f"{why}; no slot was free", max(now_s, arrival.due_s))
+        self._queue = None
+        for exchange in list(self._in_flight):
+            exchange.abort("cancelled", why)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent and not ended."""
+        return len(self._in_flight)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that a slot has taken and not sent."""
+        return len(self._held)
+
+    @property
+    def exhausted_s(self) -> float | None:
+        """When the phase ran out of its number of requests; None while it has not."""
+        return None if self._queue is None else self._queue.exhausted_s
+
+    # --- slots
+
+    def wait_time(self, user: TenantUser) -> float:
+        """Take the next request for a slot; seconds until it is due. Blocks while there is none."""
+        while True:
+            gate = self._phase_begins
+            slot = self._take(user)
+            if slot is not None:
+                self._held[user] = slot
+                return max(0.0, slot.arrival.due_s - self._clock.now_s())
+            gate.wait()
+
+    def _take(self, user: TenantUser) -> _Slot | None:
+        while self._queue is not None:
+            arrival = self._queue.take(self._clock.now_s(), first=user not in self._served)
+            if arrival is None:
+                return None
+            self.scheduled += 1
+            self._served.add(user)
+            request = self._prompts.request(arrival.index)
+            if not arrival.shed:
+                return _Slot(arrival, request, self._exchange(arrival, request))
+            self._unsent(arrival, request, "shed", "no slot was free when it was due", arrival.due_s)
+        return None
+
+    def _exchange(self, arrival: Arrival, request: PromptRequest) -> Exchange:
+        place = arrival.index % len(self._servers)
+        server = self._servers[place]
+        ask = Ask(
+            server.model, request.messages, request.prompt, request.output_tokens, self.tenant.sampling, server.family
+        )
+        exchange = self._clients[place].exchange(self._dialect.body(ask), self._request_id(arrival))
+        exchange.on_first_token = self._on_first_token
+        exchange.on_token = self._on_token
+        return exchange
+
+    def send(self, user: TenantUser) -> None:
+        """Send the slot's request and record how it went, also when this greenlet is killed on the way."""
+        slot = self._held.pop(user, None)
+        if slot is None:
+            return
+        exchange = slot.exchange
+        self._in_flight[exchange] = slot.arrival
+        self.sent += 1
+        try:
+            self._clients[slot.arrival.index % len(self._clients)].send(exchange)
+        finally:
+            exchange.cancel("the run ended first")
+            del self._in_flight[exchange]
+            self._record(slot.arrival, slot.request, exchange, None)
+
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        for client in self._clients:
+            client.close()
+
+    # --- records
+
+    def _request_id(self, arrival: Arrival) -> str:
+        return f"{self.tenant.id}-{arrival.index:06d}"
+
+    def _unsent(self, arrival: Arrival, request: PromptRequest, outcome: Outcome, why: str, ended_s: float) -> None:
+        self._record(arrival, request, None, (outcome, why, ended_s))
+
+    def _record(
+        self,
+        arrival: Arrival,
+        request: PromptRequest,
+        exchange: Exchange | None,
+        unsent: tuple[Outcome, str, float] | None,
+    ) -> None:
+        window = self._window
+        assert window is not None
+        server = self._servers[arrival.index % len(self._servers)]
+        record = make_record(
+            tenant=self.tenant,
+            phase=self._prefix + ("warmup" if arrival.due_s < window.measure_s else "measure"),
+            worker=0,
+            index=arrival.index,
+            request_id=self._request_id(arrival),
+            scheduled_s=arrival.due_s,
+            clock=self._clock,
+            exchange=exchange,
+            unsent=unsent,
+            request=request,
+            endpoint=server.endpoint,
+            model=server.model,
+            secret=self._secret,
+        )
+        self._recorder.finished(record, exchange, self.tenant)
+
+
+def _listener(environment: Environment, event: str, tenant_id: str) -> Callable[[Exchange, float], None] | None:
+    """Fires an event hook of ours, if anybody listens; a call for every token is dear."""
+    hook: Any = getattr(environment.events, event, None)
+    if hook is None or not hook._handlers:
+        return None
+
+    def fire(exchange: Exchange, stamp: float) -> None:
+        hook.fire(tenant=tenant_id, sent_at=exchange.sent_at, stamp=stamp)
+
+    return fire
