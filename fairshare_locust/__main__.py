@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -68,7 +69,7 @@ def _check(path: Path, plan_name: str) -> int:
 
 
 def _load_table(load: Sequence[Offered]) -> Table:
-    table = Table("tenant", "arrival", title="offered load", title_justify="left")
+    table = Table("tenant", "arrival", box=box.SIMPLE_HEAD, title="offered load", title_justify="left")
     for header in ("streams ≤", "requests/s", "input tok/s", "output tok/s", "requests"):
         table.add_column(header, justify="right")
     for offered in load:

@@ -72,6 +72,7 @@ class Plugin:
         self._environment: Environment | None = None
         self._prepared: Run | None = None
         self._run: Run | None = None
+        self._finished: Run | None = None
         self._conductor: gevent.Greenlet | None = None
         locust.events.init.add_listener(self._on_init)
 
@@ -132,16 +133,16 @@ class Plugin:
 
     def _on_test_start(self, environment: Environment, **_: Any) -> None:
         runner: Any = environment.runner
-        if self._prepared is None:  # started from the web UI
-            try:
+        try:
+            if self._prepared is None:  # started from the web UI
                 profile = self._profile(environment.parsed_options)
                 self._prepared = self._prepare(profile, environment.parsed_options, runner.target_user_count)
-            except FairshareError as error:
-                environment.process_exit_code = _EXIT_USAGE
-                raise StopTest(str(error)) from error
-        run, self._prepared = self._prepared, None
-        self._run = run
-        run.set_up()
+            run, self._prepared = self._prepared, None
+            self._run = run
+            run.set_up()
+        except (FairshareError, OSError) as error:
+            environment.process_exit_code = _EXIT_USAGE
+            raise StopTest(str(error)) from error
         classes: list[type[Any]] = []
         known = {user_class.__name__: user_class for user_class in environment.user_classes}
         for tenant in run.profile.tenants:
@@ -191,13 +192,14 @@ class Plugin:
             conductor.kill()
         run.finalise()
         self._judge(environment, run)
-        self._last = run
+        self._finished = run
         parsed: Any = environment.parsed_options
         if not parsed.headless:
             self._print_report(run)
 
     def _judge(self, environment: Environment, run: Run) -> None:
-        strict = Options.of(environment.parsed_options).strict
+        parsed: Any = environment.parsed_options
+        strict = Options.of(parsed).strict
         if run.problem is not None:
             print(f"fairshare: {run.problem}", file=sys.stderr, flush=True)
             environment.process_exit_code = 1
@@ -213,18 +215,12 @@ class Plugin:
             self._prepared.stop_servers()
 
     def _on_quit(self, **_: Any) -> None:
-        run: Run | None = getattr(self, "_last", None)
-        parsed: Any = self._environment.parsed_options if self._environment is not None else None
-        if run is not None and parsed is not None and parsed.headless:
-            self._print_report(run)
+        parsed: Any = None if self._environment is None else self._environment.parsed_options
+        if self._finished is not None and parsed.headless:
+            self._print_report(self._finished)
 
     def _print_report(self, run: Run) -> None:
-        if run.summary is None:
-            print(f"fairshare: the run is in {run.path}", flush=True)
-            return
-        from analysis.report.terminal import print_summary
-
-        print_summary(run.summary, run.path)
+        print(run.report or f"fairshare: the run is in {run.path}", flush=True)
 
 
 def _is_no_spawn_rate_warning(record: logging.LogRecord) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from fairshare_locust.record import RunDirectory
 from fairshare_locust.record.run_directory import SCHEMA, replace_file
 from fairshare_locust.recorder import Recorder
 from fairshare_locust.serving import Deployed, check_external, deploy
+from fairshare_locust.serving.probe import api_key
 from fairshare_locust.users import TenantLoad
 from fairshare_locust.workload import PromptSource, load_tokenizer, prepare_prompts
 
@@ -50,6 +52,7 @@ class Run:
     Attributes:
         problem: what went wrong while the run was finalised, for the exit code; None if nothing did.
         summary: `summary.json` once the run has been analysed.
+        report: the analysis as it is printed; None without one.
     """
 
     def __init__(self, environment: Environment, profile: Profile, plan: str, options: Options) -> None:
@@ -60,6 +63,7 @@ class Run:
         self.plan = PLANS[plan](profile)
         self.problem: str | None = None
         self.summary: dict[str, Any] | None = None
+        self.report: str | None = None
         self.state: State = "running"
         self._prompts: Mapping[str, PromptSource] = {}
         self._deployed = Deployed({})
@@ -78,6 +82,8 @@ class Run:
 
     def prepare(self) -> None:
         """Everything that can fail, before any load is sent. Raises FairshareError."""
+        for tenant in self.profile.tenants:
+            api_key(tenant)
         self._prompts = prepare_prompts(self.profile, self.plan)
         external = self.profile.deployment.engine == "external"
         if external:
@@ -289,9 +295,15 @@ class Run:
             self._analyse()
 
     def _analyse(self) -> None:
-        # A process of its own: threads of pandas and matplotlib would be greenlets in this one.
-        command = [sys.executable, "-m", "analysis", "report", "--quiet", str(self.path)]
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+        # A process of its own: in this one its threads would be greenlets, and its memory the load's.
+        command = [sys.executable, "-m", "analysis", "report", str(self.path)]
+        environment = dict(os.environ)
+        if sys.stdout.isatty():
+            environment |= {"FORCE_COLOR": "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, text=True, check=False
+        )
+        self.report = result.stdout
         try:
             self.summary = orjson.loads((self.path / "analysis" / "summary.json").read_bytes())
         except (OSError, orjson.JSONDecodeError):

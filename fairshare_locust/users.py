@@ -35,7 +35,7 @@ class TenantUser(User):
     tenant_id: ClassVar[str]
     load: ClassVar[TenantLoad | None] = None
 
-    def wait_time(self) -> float:  # type: ignore[override]
+    def wait_time(self) -> float:
         """Seconds until this slot's next request is due. Blocks at the gate, and between phases."""
         if self.load is None:
             raise RuntimeError(f"{type(self).__name__} has no load: no run was prepared")

@@ -36,6 +36,7 @@ class Deployed:
 def deploy(profile: Profile, logs: Path | None) -> Deployed:
     """Start the profile's own server, with its log in the folder `logs`. Raises ServingError."""
     process = SimulatorProcess(profile, None if logs is None else logs / "simulator.log")
+    assert process.server is not None
     return Deployed({tenant.id: (process.server,) for tenant in profile.tenants}, [process])
 
 

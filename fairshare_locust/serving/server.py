@@ -12,7 +12,7 @@ __all__ = ["Server"]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server as the run meets it. `command` is empty for one that we did not start."""
+    """A server as the run meets it. `command` is empty, and `pid` None, for one that we did not start."""
 
     endpoint: str
     engine: str
@@ -20,6 +20,7 @@ class Server:
     family: ServerFamily
     model: str
     command: tuple[str, ...] = ()
+    pid: int | None = None
 
     @property
     def simulated(self) -> bool:
@@ -34,6 +35,7 @@ class Server:
             "sharing": self.sharing,
             "simulated": self.simulated,
             "command": list(self.command),
+            "pid": self.pid,
             "family": self.family.name,
             "fixed_length": self.family.ignore_eos or self.family.generation_config,
             "model": self.model,

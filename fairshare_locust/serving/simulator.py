@@ -7,6 +7,7 @@ import dataclasses
 import select
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import orjson
@@ -46,6 +47,7 @@ class SimulatorProcess:
                 stderr=None if log is None else files.enter_context(open(log, "wb")),
                 start_new_session=True,  # a Ctrl-C at the terminal is for us; we stop it when the load has stopped
             )
+        self.server: Server | None = None
         try:
             self.server = Server(
                 endpoint=self._wait_ready(),
@@ -54,6 +56,7 @@ class SimulatorProcess:
                 family=FAMILY,
                 model=profile.model.name,
                 command=tuple(self.command),
+                pid=self._process.pid,
             )
         except BaseException:
             self.stop()
@@ -70,13 +73,23 @@ class SimulatorProcess:
             why = "\n".join(["its log ends:", *end]) if end else f"it said nothing within {_READY_WITHIN_S:g} s"
             raise ServingError(f"the simulator did not start; {why}") from None
 
+    def _keep_metrics(self) -> None:
+        if self._log is None or self.server is None:
+            return
+        try:
+            with urllib.request.urlopen(f"{self.server.endpoint}/metrics", timeout=_STOP_WITHIN_S) as answer:
+                self._log.with_suffix(".metrics.txt").write_bytes(answer.read())
+        except OSError:
+            pass  # it is on its way out, or the disk is full: the run's own files matter more
+
     def wait(self) -> int:
         """Wait until it ends by itself; its exit code."""
         return self._process.wait()
 
     def stop(self) -> None:
-        """End it, kindly at first; safe to call twice."""
+        """End it, kindly at first, and keep its last metrics beside its log; safe to call twice."""
         if self._process.poll() is None:
+            self._keep_metrics()
             self._process.terminate()
             try:
                 self._process.wait(_STOP_WITHIN_S)

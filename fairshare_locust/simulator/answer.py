@@ -1,0 +1,188 @@
+"""The answer to one request on its way to the client: event by event, or whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fairshare_locust.simulator.engine import FinishReason
+from fairshare_locust.simulator.text import Vocabulary, Word
+
+__all__ = ["AnswerFailedError", "AnswerFormat", "Choice", "StreamedAnswer", "WholeAnswer"]
+
+
+class AnswerFailedError(Exception):
+    """The engine gave up on an answer that was to be sent whole; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One finished answer of a request."""
+
+    words: list[Word]
+    finish_reason: FinishReason
+
+
+class AnswerFormat(Protocol):
+    """How one API writes the answer to one request. An event is complete, with its blank line."""
+
+    def opening(self, choices: int) -> Many[bytes]:
+        """Events before the first token of any choice."""
+
+    def token(self, index: int, word: Word, generated_tokens: int) -> bytes:
+        """Event of one token of the choice `index`; not the last, but the `generated_tokens`-th."""
+
+    def last_token(self, index: int, choice: Choice, *, ends_answer: bool) -> bytes:
+        """Event of the last token of a choice; `ends_answer` if no other choice is open."""
+
+    def closing(self, generated_tokens: int) -> Many[bytes]:
+        """Events after the last of all choices, which have so many tokens together."""
+
+    def error(self, message: str) -> Many[bytes]:
+        """Events that end a stream that has failed."""
+
+    def whole(self, choices: Many[Choice]) -> dict[str, Any]:
+        """The body of an answer that is not streamed."""
+
+
+class StreamedAnswer:
+    """Writes every event as an HTTP chunk into the client's connection, the moment its token comes.
+
+    The writes go past the response object, so that no task wakes up for a token; `wait` returns after the
+    last, and whoever waits ends the HTTP body.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        answer_format: AnswerFormat,
+        vocabulary: Vocabulary,
+        starts: Many[int],
+    ) -> None:
+        """Make a receiver for each choice; `starts` are the places in the vocabulary where they begin."""
+        self._transport = transport
+        self._format = answer_format
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._opened = False
+        self._open_choices = len(starts)
+        self._generated_tokens = 0
+        self.receivers = [_StreamedChoice(self, vocabulary, i, start) for i, start in enumerate(starts)]
+
+    async def wait(self) -> None:
+        """Return when every event has been written."""
+        await self._ended
+
+    def token(self, index: int, word: Word, generated_tokens: int) -> None:
+        """Write a token that is not the last of its choice."""
+        if not self._opened:
+            self._open()
+        event = self._format.token(index, word, generated_tokens)
+        self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+
+    def last_token(self, index: int, choice: Choice) -> None:
+        """Write the last token of a choice, and the end of the stream if it was the last choice."""
+        if not self._opened:
+            self._open()
+        self._open_choices -= 1
+        self._generated_tokens += len(choice.words)
+        ends_answer = self._open_choices == 0
+        events = [self._format.last_token(index, choice, ends_answer=ends_answer)]
+        if ends_answer:
+            events += self._format.closing(self._generated_tokens)
+        self._write(events)
+        if ends_answer:
+            self._end()
+
+    def failed(self, message: str) -> None:
+        """End the stream with an error, once for all choices."""
+        if not self._ended.done():
+            self._write(self._format.error(message))
+            self._end()
+
+    def _open(self) -> None:
+        # Apart from the first token, as real servers send it.
+        self._opened = True
+        self._write(self._format.opening(len(self.receivers)))
+
+    def _write(self, events: Many[bytes]) -> None:
+        if events:
+            self._transport.write(b"".join(b"%x\r\n%b\r\n" % (len(event), event) for event in events))
+
+    def _end(self) -> None:
+        if not self._ended.done():  # the client may have gone in the same turn of the event loop
+            self._ended.set_result(None)
+
+
+class _StreamedChoice:
+    """Turns the tokens of one sequence into words of a streamed answer."""
+
+    __slots__ = ("_answer", "_index", "_start", "_vocabulary")
+
+    def __init__(self, answer: StreamedAnswer, vocabulary: Vocabulary, index: int, start: int) -> None:
+        self._answer = answer
+        self._vocabulary = vocabulary
+        self._index = index
+        self._start = start
+
+    def token(self, generated_tokens: int, finish_reason: FinishReason | None) -> None:
+        if finish_reason is None:
+            words = self._vocabulary.words
+            word = words[(self._start + generated_tokens - 1) % len(words)]
+            self._answer.token(self._index, word, generated_tokens)
+        else:
+            choice = Choice(self._vocabulary.words_from(self._start, generated_tokens), finish_reason)
+            self._answer.last_token(self._index, choice)
+
+    def failed(self, message: str) -> None:
+        self._answer.failed(message)
+
+
+class WholeAnswer:
+    """Collects the choices of an answer that is sent in one piece."""
+
+    def __init__(self, vocabulary: Vocabulary, starts: Many[int]) -> None:
+        """Make a receiver for each choice; `starts` are the places in the vocabulary where they begin."""
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.receivers = [_WholeChoice(self, vocabulary, start) for start in starts]
+
+    async def wait(self) -> list[Choice]:
+        """Return the choices when all have ended.
+
+        Raises:
+            AnswerFailedError: the engine gave up on one.
+        """
+        await self._ended
+        return [receiver.choice for receiver in self.receivers if receiver.choice is not None]
+
+    def choice_ended(self) -> None:
+        """Notice that one more choice is there."""
+        if all(receiver.choice is not None for receiver in self.receivers) and not self._ended.done():
+            self._ended.set_result(None)
+
+    def failed(self, message: str) -> None:
+        """Give up on the answer, once for all choices."""
+        if not self._ended.done():
+            self._ended.set_exception(AnswerFailedError(message))
+
+
+class _WholeChoice:
+    """Waits for the last token of one sequence."""
+
+    __slots__ = ("_answer", "_start", "_vocabulary", "choice")
+
+    def __init__(self, answer: WholeAnswer, vocabulary: Vocabulary, start: int) -> None:
+        self._answer = answer
+        self._vocabulary = vocabulary
+        self._start = start
+        self.choice: Choice | None = None
+
+    def token(self, generated_tokens: int, finish_reason: FinishReason | None) -> None:
+        if finish_reason is not None:
+            words = self._vocabulary.words_from(self._start, generated_tokens)
+            self.choice = Choice(words, finish_reason)
+            self._answer.choice_ended()
+
+    def failed(self, message: str) -> None:
+        self._answer.failed(message)

@@ -1,0 +1,141 @@
+"""The engine in real time: steps end on an absolute schedule and hand their tokens to receivers.
+
+A step begins where the one before it was modelled to end, not where the process got round to ending it, so
+late wake-ups don't add up. An idle engine begins its next step when a sequence arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import selectors
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from typing import Protocol
+
+from fairshare_locust.simulator.engine import Engine, FinishReason, Sequence
+from fairshare_locust.simulator.metrics import SimulatorMetrics
+
+__all__ = ["RealTimeEngine", "Receiver", "new_event_loop"]
+
+
+class Receiver(Protocol):
+    """What becomes of the tokens of one sequence. Called from the event loop; must not block or raise."""
+
+    def token(self, generated_tokens: int, finish_reason: FinishReason | None) -> None:
+        """Take the next token, the `generated_tokens`-th; no more follow once there is a finish reason."""
+
+    def failed(self, message: str) -> None:
+        """No more tokens will come, though the answer is not finished."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A submitted sequence that has not ended. Times on the event loop's clock."""
+
+    receiver: Receiver
+    arrived_s: float
+
+
+class RealTimeEngine:
+    """Drives an `Engine` by the clock of an event loop, and keeps its metrics."""
+
+    def __init__(self, engine: Engine, metrics: SimulatorMetrics, loop: asyncio.AbstractEventLoop) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._loop = loop
+        self._flights: dict[Sequence, _Flight] = {}
+        self._step_end: asyncio.TimerHandle | None = None  # None: idle
+        self._last_emission_s = 0.0
+        self._closed_because: str | None = None
+
+    def submit(self, sequences: Many[tuple[Sequence, Receiver]], arrived_s: float) -> None:
+        """Queue the sequences of one request that arrived at `arrived_s` on the event loop's clock.
+
+        Raises:
+            ServingError: a sequence that could never run.
+        """
+        if self._closed_because is not None:
+            for _, receiver in sequences:
+                receiver.failed(self._closed_because)
+            return
+        for sequence, receiver in sequences:
+            self._engine.submit(sequence)
+            self._flights[sequence] = _Flight(receiver, arrived_s)
+        if self._step_end is None:
+            self._begin_step(self._loop.time())
+
+    def cancel(self, sequence: Sequence) -> None:
+        """Drop a sequence whose client is gone; one that has ended already is left alone."""
+        if self._flights.pop(sequence, None) is not None:
+            self._engine.cancel(sequence)
+            self._metrics.finished["abort"] += 1
+
+    def close(self, message: str) -> None:
+        """Fail everything under way, and whatever is still submitted, with `message`."""
+        self._closed_because = message
+        if self._step_end is not None:
+            self._step_end.cancel()
+        for sequence, flight in self._flights.items():
+            self._engine.cancel(sequence)
+            self._metrics.finished["error"] += 1
+            flight.receiver.failed(message)
+        self._flights.clear()
+
+    def _begin_step(self, start_s: float) -> None:
+        step = self._engine.begin_step()
+        if step is None:
+            self._step_end = None
+            return
+        for sequence in step.admitted:
+            waited_s = start_s - self._flights[sequence].arrived_s
+            self._metrics.request_queue_time_s.observe(max(0.0, waited_s))
+        self._step_end = self._loop.call_at(start_s + step.duration_s, self._end_step)
+
+    def _end_step(self) -> None:
+        assert self._step_end is not None
+        due_s = self._step_end.when()
+        now_s = self._loop.time()
+        metrics, flights = self._metrics, self._flights
+        emissions = self._engine.end_step()
+        first_tokens = 0
+        for sequence, finish_reason in emissions:
+            flight = flights[sequence]
+            if sequence.generated_tokens == 1:
+                first_tokens += 1
+                metrics.prompt_tokens += sequence.prompt_tokens
+                metrics.time_to_first_token_s.observe(now_s - flight.arrived_s)
+            if finish_reason is not None:
+                del flights[sequence]
+                metrics.finished[finish_reason] += 1
+                metrics.e2e_request_latency_s.observe(now_s - flight.arrived_s)
+                metrics.request_prompt_tokens.observe(sequence.prompt_tokens)
+                metrics.request_generation_tokens.observe(sequence.generated_tokens)
+            flight.receiver.token(sequence.generated_tokens, finish_reason)
+        # Whoever decoded in this step got its last token from the step just before: one gap for all.
+        if (decoded := len(emissions) - first_tokens) > 0:
+            metrics.inter_token_latency_s.observe(now_s - self._last_emission_s, decoded)
+        metrics.generation_tokens += len(emissions)
+        metrics.step_lateness_s.observe(max(0.0, now_s - due_s))
+        metrics.step_write_s.observe(self._loop.time() - now_s)
+        self._last_emission_s = now_s
+        self._begin_step(due_s)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """An event loop whose timers are exact to microseconds where epoll would round them up to 1 ms."""
+    if hasattr(selectors, "EpollSelector"):
+        return asyncio.SelectorEventLoop(_MicrosecondEpollSelector())
+    return asyncio.new_event_loop()
+
+
+if hasattr(selectors, "EpollSelector"):
+
+    class _MicrosecondEpollSelector(selectors.EpollSelector):
+        """An epoll object can be waited for itself, and select(2) counts in microseconds."""
+
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            if timeout is not None and timeout > 0:
+                select.select((self.fileno(),), (), (), timeout)
+                timeout = 0
+            return super().select(timeout)

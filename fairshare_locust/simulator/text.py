@@ -1,0 +1,126 @@
+"""What the simulated model says, and how prompts are counted: both with one real tokenizer.
+
+Every generated token is one ` word` that is exactly one token, also in a sequence of such words, so
+tokenizing an answer gives its `usage.completion_tokens`. Which words come, and after how many the answer
+ends by itself, follow from the prompt alone: the same prompt gets the same answer in every run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from tokenizers import Tokenizer
+
+from fairshare_locust.errors import ServingError
+
+__all__ = [
+    "BUILTIN_TOKENIZER",
+    "CHAT_TOKENS_PER_MESSAGE",
+    "CHAT_TOKENS_PER_PROMPT",
+    "Vocabulary",
+    "Word",
+    "natural_length_tokens",
+    "prompt_seed",
+]
+
+BUILTIN_TOKENIZER = Path(__file__).parent.parent / "workload" / "builtin_tokenizer.json"
+
+CHAT_TOKENS_PER_MESSAGE = 4
+"""Role and separators that the chat template puts around each message."""
+CHAT_TOKENS_PER_PROMPT = 3
+"""Head of the answer that the chat template puts after the last message."""
+
+_FEWEST_WORDS, _MOST_WORDS = 64, 4096
+_MEDIAN_LENGTH_TOKENS, _LENGTH_SIGMA = 160, 0.7
+
+
+class Word(NamedTuple):
+    """One token of the answer: its id, its text, and its text as a JSON string."""
+
+    id: int
+    text: str
+    json: bytes
+
+
+class Vocabulary:
+    """The words of one tokenizer, in a fixed shuffled order, and its count of tokens."""
+
+    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
+        """Find the words of `tokenizer`; `name` stands in errors.
+
+        Raises:
+            ServingError: too few single tokens of the form ` word`, or they merge in a sequence.
+        """
+        self._tokenizer = tokenizer
+        tokens = list(islice(_single_token_words(tokenizer), _MOST_WORDS))
+        if len(tokens) < _FEWEST_WORDS:
+            raise ServingError(
+                f"tokenizer {name}: {len(tokens)} single tokens of the form ' word', at least "
+                f"{_FEWEST_WORDS} are needed to write answers; take a byte-level BPE tokenizer.json, or "
+                "'builtin'"
+            )
+        random.Random(0).shuffle(tokens)
+        text = "".join(text for _, text in tokens)
+        if tokenizer.encode(text, add_special_tokens=False).ids != [token_id for token_id, _ in tokens]:
+            raise ServingError(
+                f"tokenizer {name}: a sequence of ' word' tokens does not keep one token per word; "
+                "take a byte-level BPE tokenizer.json, or 'builtin'"
+            )
+        self.words = tuple(Word(token_id, text, json.dumps(text).encode()) for token_id, text in tokens)
+
+    @classmethod
+    def load(cls, tokenizer: str) -> Vocabulary:
+        """Read `builtin`, or the path of a tokenizer.json or of a folder that holds one.
+
+        Raises:
+            ServingError: no such file, or one that can't be used.
+        """
+        path = BUILTIN_TOKENIZER if tokenizer == "builtin" else Path(tokenizer)
+        if path.is_dir():
+            path /= "tokenizer.json"
+        if not path.is_file():
+            raise ServingError(f"tokenizer {tokenizer}: no file {path}; give 'builtin' or a tokenizer.json")
+        try:
+            loaded = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ServingError(f"tokenizer {tokenizer}: {path} can't be read: {error}") from error
+        return cls(loaded, tokenizer)
+
+    def words_from(self, start: int, count: int) -> list[Word]:
+        """The first `count` words of the answer that begins at `start`; the order is a circle."""
+        return [self.words[(start + i) % len(self.words)] for i in range(count)]
+
+    def count_tokens(self, texts: Sequence[str], *, special_tokens: bool) -> list[int]:
+        """Tokens of each text; `special_tokens` adds what the tokenizer puts around a whole prompt."""
+        # encode_batch_fast frees the interpreter lock while it works, encode does not
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=special_tokens)
+        return [len(encoding.ids) for encoding in encodings]
+
+
+def prompt_seed(prompt: str | Sequence[int], choice: int = 0) -> int:
+    """A 64-bit number that is the same for the same prompt (text or token ids) and choice, in any process."""
+    text = prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
+    digest = hashlib.blake2b(f"{choice} {text}".encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def natural_length_tokens(seed: int) -> int:
+    """Tokens after which the answer to a prompt ends by itself: lognormal, median 160, sigma 0.7."""
+    length = random.Random(seed).lognormvariate(math.log(_MEDIAN_LENGTH_TOKENS), _LENGTH_SIGMA)
+    return max(1, round(length))
+
+
+def _single_token_words(tokenizer: Tokenizer) -> Iterator[tuple[int, str]]:
+    """Yield (id, text) of the tokens that are a blank and letters, and that their text is tokenized to."""
+    for token_id in range(tokenizer.get_vocab_size()):
+        text = tokenizer.decode([token_id])
+        if re.fullmatch(" [A-Za-z]+", text) and tokenizer.encode(text, add_special_tokens=False).ids == [token_id]:
+            yield token_id, text

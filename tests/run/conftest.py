@@ -1,0 +1,154 @@
+"""Runs Locust as a user does: a process of its own, on a profile written for the test."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+import pytest
+
+from fairshare_locust.record import RequestRecord
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+PROFILE = """
+name: test
+seed: 11
+run: {{warmup_s: 0.5, {bound}, drain_s: {drain_s}, fairness_window_s: 1}}
+model: {{name: simulated, tokenizer: builtin}}
+deployment: {deployment}
+tenants:
+  - id: chat
+    arrival: {{process: poisson, rate_per_s: 12, max_in_flight: 16}}
+    workload: {{source: synthetic, input_tokens: 40, output_tokens: {{distribution: uniform, low: 4, high: 16}}}}
+    slo: {{ttft_ms: 1000}}
+  - id: steady
+    api: openai_completions
+    arrival: {{process: constant, rate_per_s: 6, max_in_flight: 8}}
+    workload: {{source: synthetic, input_tokens: 100, output_tokens: 8}}
+  - id: batch
+    arrival: {{process: closed, concurrency: 3, think_s: 0.05}}
+    workload: {{source: synthetic, input_tokens: 20, output_tokens: 12}}
+"""
+
+QUICK = "{engine: simulator, simulator: {step_base_ms: 2, step_per_sequence_us: 20, prefill_per_token_us: 5}}"
+
+
+def profile_text(*, bound: str = "duration_s: 2", drain_s: float = 5, deployment: str = QUICK) -> str:
+    """A profile of three tenants that is over within seconds."""
+    return PROFILE.format(bound=bound, drain_s=drain_s, deployment=deployment)
+
+
+@dataclass
+class FinishedRun:
+    """What a run left behind."""
+
+    code: int
+    output: str
+    path: Path
+
+    @property
+    def records(self) -> list[RequestRecord]:
+        return [RequestRecord.from_json(line) for line in (self.path / "requests.jsonl").read_bytes().splitlines()]
+
+    @property
+    def run(self) -> dict[str, Any]:
+        content: dict[str, Any] = orjson.loads((self.path / "run.json").read_bytes())
+        return content
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        content: dict[str, Any] = orjson.loads((self.path / "analysis" / "summary.json").read_bytes())
+        return content
+
+    def locust_counts(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """(type, name) → (requests, failures) of Locust's final CSV."""
+        with open(self.path / "locust_stats.csv", newline="") as file:
+            return {
+                (row["Type"], row["Name"]): (int(row["Request Count"]), int(row["Failure Count"]))
+                for row in csv.DictReader(file)
+            }
+
+    def simulator_counter(self, name: str) -> float:
+        """Sum over labels of a counter as the simulator last told it."""
+        text = (self.path / "logs" / "simulator.metrics.txt").read_text()
+        values = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        assert values, f"the simulator has no counter {name}"
+        return sum(map(float, values))
+
+
+class LocustProcess:
+    """A Locust run under way."""
+
+    def __init__(self, folder: Path, profile: str, locustfile: str, arguments: tuple[str, ...]) -> None:
+        self._out = folder / "runs"
+        path = folder / "profile.yaml"
+        path.write_text(profile)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "FAIRSHARE_"))}
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "locust", "-f", str(REPOSITORY / "locustfiles" / locustfile), "--headless"),
+                *("--fairshare-profile", str(path), "--fairshare-out", str(self._out), *arguments),
+            ],
+            cwd=REPOSITORY,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._said: list[str] = []
+
+    @property
+    def path(self) -> Path:
+        return (self._out / "latest").resolve()
+
+    def wait_for(self, words: str) -> None:
+        """Read on until a line has these words."""
+        stream: IO[str] | None = self.process.stdout
+        assert stream is not None
+        for line in stream:
+            self._said.append(line)
+            if words in line:
+                return
+        pytest.fail(f"Locust ended without saying {words!r}:\n{''.join(self._said)}")
+
+    def wait_for_records(self, count: int) -> None:
+        """Until the file holds so many records; the run ends by itself if it never does."""
+        while (self.path / "requests.jsonl").read_bytes().count(b"\n") < count:
+            assert self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def finish(self) -> FinishedRun:
+        """Wait for its end."""
+        output, _ = self.process.communicate(timeout=90)
+        return FinishedRun(self.process.returncode, "".join(self._said) + output, self.path)
+
+
+@pytest.fixture
+def start_locust(tmp_path: Path) -> Iterator[Callable[..., LocustProcess]]:
+    started: list[LocustProcess] = []
+
+    def start(profile: str, *arguments: str, locustfile: str = "mixed.py") -> LocustProcess:
+        process = LocustProcess(tmp_path, profile, locustfile, arguments)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.process.poll() is None:
+            process.process.kill()
+        process.process.wait()
+        if process.process.stdout is not None:
+            process.process.stdout.close()

@@ -1,0 +1,338 @@
+"""Whole runs, as a process: everything that was scheduled is recorded once, and every count agrees."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fairshare_locust.arrival import count_before, open_schedule
+from fairshare_locust.profile import load_profile
+from fairshare_locust.profile.model import OpenArrival
+from tests.run.conftest import FinishedRun, LocustProcess, profile_text
+
+StartLocust = Callable[..., LocustProcess]
+
+CONTRACT = (
+    "profile.resolved.yaml",
+    "run.json",
+    "requests.jsonl",
+    "locust_stats.csv",
+    "locust_stats_history.csv",
+    "locust_failures.csv",
+    "locust_exceptions.csv",
+    "logs/simulator.log",
+    "analysis/summary.json",
+    "analysis/summary.csv",
+    "analysis/report.html",
+)
+
+
+def assert_counts_agree(run: FinishedRun) -> None:
+    """One record per scheduled request; run.json, the summary and Locust's CSV count the same."""
+    records = run.records
+    keys = Counter((record.tenant, record.phase.rpartition("/")[0], record.index) for record in records)
+    assert max(keys.values()) == 1
+    by_tenant = Counter(record.tenant for record in records)
+    failed = Counter(record.tenant for record in records if record.outcome != "ok")
+    assert {tenant: entry["scheduled"] for tenant, entry in run.run["asked"].items()} == by_tenant
+    api = {record.tenant: record.api for record in records}
+    locust = run.locust_counts()
+    for tenant, count in by_tenant.items():
+        assert locust[(str(api[tenant]), tenant)] == (count, failed[tenant])
+    assert locust[("", "Aggregated")] == (len(records), sum(failed.values()))
+    source = run.summary["sources"]
+    assert source["requests_lines"] == len(records)
+    assert source["duplicate_records"] == source["incomplete_lines"] == 0
+    assert source["locust_agrees"] is True
+    for tenant, entry in run.summary["tenants"].items():
+        [part] = [part for part in run.run["phases"] if part["measured"] and tenant in part["tenants"]]
+        inside = [r for r in records if r.tenant == tenant and part["start_s"] <= r.scheduled_s < part["end_s"]]
+        assert entry["scheduled"] == len(inside), (tenant, part)
+        assert entry["scheduled"] == entry["completed"] + sum(entry["failed"].values())
+
+
+def assert_schedule_kept(run: FinishedRun, until_s: float) -> None:
+    """Open-loop tenants: exactly the schedule's entries before `until_s` are recorded, at their times."""
+    profile = load_profile(run.path / "profile.resolved.yaml")
+    for tenant in profile.tenants:
+        if not isinstance(tenant.arrival, OpenArrival):
+            continue
+        schedule = open_schedule(tenant.arrival, profile.seed, tenant.id)
+        due = {record.index: record.scheduled_s for record in run.records if record.tenant == tenant.id}
+        assert due.keys() == set(range(count_before(schedule, until_s)))
+        assert all(scheduled_s == round(schedule.due_s(index), 6) for index, scheduled_s in due.items())
+
+
+def test_a_run_to_its_end_loses_nothing(start_locust: StartLocust) -> None:
+    run = start_locust(profile_text()).finish()
+    assert run.code == 0, run.output
+    assert [name for name in CONTRACT if not (run.path / name).is_file()] == []
+    assert len(list((run.path / "figures").glob("*.png"))) == 4
+    assert run.run["state"] == "complete"
+    assert {record.outcome for record in run.records} == {"ok"}
+    assert_counts_agree(run)
+    assert_schedule_kept(run, 2.5)
+    # What the server itself counted: requests, answers, tokens.
+    assert run.simulator_counter("fairshare_simulator_requests_received_total") == len(run.records)
+    assert run.simulator_counter("vllm:request_success_total") == len(run.records)
+    assert run.simulator_counter("vllm:generation_tokens_total") == sum(r.output_tokens or 0 for r in run.records)
+    assert run.simulator_counter("vllm:prompt_tokens_total") == sum(r.input_tokens or 0 for r in run.records)
+    assert run.summary["verdict"]["status"] in ("valid", "suspect")
+    assert "chat" in run.output
+    assert "report.html" in run.output
+
+
+def test_every_answer_has_the_length_that_was_asked_for(start_locust: StartLocust) -> None:
+    run = start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report").finish()
+    assert run.code == 0, run.output
+    for record in run.records:
+        assert record.output_tokens == record.requested_output_tokens
+        assert record.tokens_from == "usage"
+        assert record.finish_reason == "length"
+        assert record.chunk_gap_us is not None
+        assert record.first_token_s is not None
+        assert record.last_token_s is not None
+        span_us = (record.last_token_s - record.first_token_s) * 1e6
+        assert sum(record.chunk_gap_us) == pytest.approx(span_us, abs=len(record.chunk_gap_us) + 2)
+        stamps = [record.scheduled_s, record.sent_s, record.headers_s, record.first_token_s, record.last_token_s]
+        assert stamps == sorted(stamps, key=float)  # type: ignore[arg-type]
+    assert not (run.path / "analysis").exists()
+
+
+def test_same_seed_same_requests(start_locust: StartLocust) -> None:
+    def asked(run: FinishedRun) -> dict[str, tuple[Any, ...]]:
+        return {
+            r.request_id: (r.prompt_sha, r.requested_output_tokens, r.scheduled_s)
+            for r in run.records
+            if r.tenant != "batch"
+        }
+
+    first = asked(start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report").finish())
+    again = asked(start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report").finish())
+    other = asked(
+        start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report", "--fairshare-seed", "12").finish()
+    )
+    assert first == again
+    assert first.keys() & other.keys()
+    assert all(first[key][0] != other[key][0] for key in first.keys() & other.keys())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_complete_but_for_its_end(start_locust: StartLocust, number: signal.Signals) -> None:
+    process = start_locust(profile_text(bound="duration_s: 60"))
+    process.wait_for("measure:")
+    process.wait_for_records(20)
+    process.signal(number)
+    run = process.finish()
+    assert "Traceback" not in run.output
+    assert run.run["state"] == "interrupted"
+    assert_counts_agree(run)
+    assert run.simulator_counter("fairshare_simulator_requests_received_total") == sum(
+        record.sent_s is not None for record in run.records
+    )
+    last_part = run.run["phases"][-1]
+    assert_schedule_kept(run, last_part["end_s"])
+    assert run.summary["verdict"]["status"] == "suspect"
+    assert any("interrupted" in reason for reason in run.summary["verdict"]["reasons"])
+
+
+def test_a_server_that_dies_half_way_loses_no_record(start_locust: StartLocust) -> None:
+    process = start_locust(profile_text())
+    process.wait_for("measure:")
+    process.wait_for_records(20)
+    [server] = FinishedRun(0, "", process.path).run["servers"]
+    os.kill(server["pid"], signal.SIGKILL)
+    run = process.finish()
+    assert run.code == 1
+    assert "Traceback" not in run.output
+    assert run.run["state"] == "complete"
+    assert_counts_agree(run)
+    assert_schedule_kept(run, 2.5)
+    outcomes = Counter(record.outcome for record in run.records)
+    assert outcomes["ok"] > 0
+    assert outcomes["connection_error"] > 0
+
+
+def test_killed_load_process_leaves_readable_files_and_no_server(start_locust: StartLocust) -> None:
+    process = start_locust(profile_text(bound="duration_s: 60"))
+    process.wait_for("measure:")
+    process.wait_for_records(20)
+    run = FinishedRun(0, "", process.path)
+    [server] = run.run["servers"]
+    descriptor = os.pidfd_open(server["pid"])
+    process.signal(signal.SIGKILL)
+    process.finish()
+    # It reads end of file from the pipe that the killed process held, and ends.
+    _wait_readable(descriptor)
+    os.close(descriptor)
+    assert run.run["state"] == "running"
+    assert len(run.records) >= 20
+
+
+def _wait_readable(descriptor: int) -> None:
+    import select
+
+    readable, _, _ = select.select([descriptor], [], [], 30)
+    assert readable, "the simulator outlived the load process"
+
+
+def test_a_drain_that_is_too_short_cancels_what_is_left(start_locust: StartLocust) -> None:
+    slow = "{engine: simulator, simulator: {step_base_ms: 150}}"
+    run = start_locust(profile_text(bound="duration_s: 1", drain_s=0.2, deployment=slow)).finish()
+    assert run.code == 1
+    assert run.run["state"] == "complete"
+    assert_counts_agree(run)
+    cancelled = [record for record in run.records if record.outcome == "cancelled"]
+    assert cancelled
+    assert all("drain" in str(r.error) or "after the measurement" in str(r.error) for r in cancelled)
+
+
+def test_slots_that_are_all_busy_send_late_or_shed(start_locust: StartLocust) -> None:
+    slow = "{engine: simulator, simulator: {step_base_ms: 40}}"
+    text = profile_text(drain_s=30, deployment=slow).replace("max_in_flight: 8", "max_in_flight: 1")
+    late = start_locust(text, "--fairshare-no-report").finish()
+    waits = [r for r in late.records if r.tenant == "steady"]
+    assert {record.outcome for record in waits} == {"ok"}
+    assert max((r.sent_s or 0) - r.scheduled_s for r in waits) > 0.5
+    sent = [record.sent_s for record in sorted(waits, key=lambda record: record.index)]
+    assert sent == sorted(sent, key=float)  # type: ignore[arg-type]
+
+    shed = start_locust(text.replace("max_in_flight: 1}", "max_in_flight: 1, overflow: shed}")).finish()
+    assert_counts_agree(shed)
+    assert_schedule_kept(shed, 2.5)
+    drops = [record for record in shed.records if record.outcome == "shed"]
+    assert drops
+    assert {record.tenant for record in drops} == {"steady"}
+    assert all(record.sent_s is None and record.ended_s == record.scheduled_s for record in drops)
+
+
+def test_a_number_of_requests_instead_of_a_duration(start_locust: StartLocust) -> None:
+    run = start_locust(profile_text(bound="requests: 9")).finish()
+    assert run.code == 0, run.output
+    assert_counts_agree(run)
+    measured = Counter(record.tenant for record in run.records if record.phase == "measure")
+    assert measured == {"chat": 9, "steady": 9, "batch": 9}
+
+
+def test_solo_gives_each_tenant_a_phase_of_its_own(start_locust: StartLocust) -> None:
+    run = start_locust(profile_text(bound="duration_s: 1"), locustfile="solo.py").finish()
+    assert run.code == 0, run.output
+    assert_counts_agree(run)
+    assert run.run["plan"] == "solo"
+    spans = {}
+    for tenant in ("chat", "steady", "batch"):
+        mine = [record for record in run.records if record.tenant == tenant]
+        assert {record.phase for record in mine} == {f"solo-{tenant}/warmup", f"solo-{tenant}/measure"}
+        spans[tenant] = (min(r.scheduled_s for r in mine), max(r.ended_s or 0 for r in mine))
+    assert spans["chat"][1] < spans["steady"][0]
+    assert spans["steady"][1] < spans["batch"][0]
+    assert run.summary["fairness"] is None
+
+
+def test_solo_and_mixed_ask_the_same(start_locust: StartLocust) -> None:
+    mixed = start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report").finish()
+    solo = start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report", locustfile="solo.py").finish()
+    begins = {p["name"].split("/")[0]: p["start_s"] for p in reversed(solo.run["phases"])}
+
+    def asked(run: FinishedRun, *, alone: bool) -> dict[str, tuple[Any, ...]]:
+        return {
+            r.request_id: (r.prompt_sha, r.requested_output_tokens)
+            for r in run.records
+            if r.tenant in ("chat", "steady")
+        }
+
+    assert asked(mixed, alone=False) == asked(solo, alone=True)
+    shared = {r.request_id: r.scheduled_s for r in mixed.records if r.tenant != "batch"}
+    for record in solo.records:
+        if record.tenant != "batch":
+            own = record.scheduled_s - begins[f"solo-{record.tenant}"]
+            assert own == pytest.approx(shared[record.request_id], abs=3e-6)
+
+
+def test_users_scale_the_slots_and_run_time_the_duration(start_locust: StartLocust) -> None:
+    run = start_locust(
+        profile_text(), "-u", "9", "-t", "1", "--fairshare-scale", "0.5", "--fairshare-no-report"
+    ).finish()
+    assert run.code == 0, run.output
+    resolved = yaml.safe_load((run.path / "profile.resolved.yaml").read_text())
+    slots = [t["arrival"].get("max_in_flight") or t["arrival"]["concurrency"] for t in resolved["tenants"]]
+    assert slots == [5, 3, 1]  # 8, 4, 2 halved slots of 14 scaled to 9: 5.14, 2.57, 1.29
+    assert resolved["tenants"][0]["arrival"]["rate_per_s"] == 6
+    [measure] = [part for part in run.run["phases"] if part["measured"]]
+    assert measure["end_s"] - measure["start_s"] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_key_stands_in_no_file_and_no_output(start_locust: StartLocust, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "key-4711-very-secret"
+    monkeypatch.setenv("TEST_TENANT_KEY", secret)
+    text = profile_text(bound="duration_s: 1").replace("  - id: chat", "  - id: chat\n    api_key_env: TEST_TENANT_KEY")
+    run = start_locust(text).finish()
+    assert run.code == 0, run.output
+    assert secret not in run.output
+    for file in run.path.rglob("*"):
+        if file.is_file():
+            assert secret.encode() not in file.read_bytes(), file
+
+
+# --- what ends before any load is sent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "expected"),
+    [
+        (("rate_per_s: 12", "rate_per_s: -12"), (), "tenants[0].arrival.rate_per_s: found -12"),
+        (("seed: 11", "sead: 11"), (), "did you mean 'seed'?"),
+        (("tokenizer: builtin", "tokenizer: /nowhere/tokenizer.json"), (), "model.tokenizer"),
+        (("", ""), ("-u", "2"), "users (-u): found 2; must be at least 3"),
+        (("", ""), ("--fairshare-scale", "zero"), "--fairshare-scale: found 'zero'"),
+        (("", ""), ("--processes", "2"), "--processes is not supported"),
+        (("", ""), ("--host", "http://127.0.0.1:{port}"), "can't be reached: Connection refused"),
+        (("id: chat", "id: chat\n    api_key_env: NO_SUCH_KEY"), (), "NO_SUCH_KEY, which is not set"),
+    ],
+)
+def test_what_cannot_run_says_so_at_once(
+    start_locust: StartLocust, tmp_path: Path, change: tuple[str, str], arguments: tuple[str, ...], expected: str
+) -> None:
+    text = profile_text().replace(*change)
+    process = start_locust(text, *(argument.format(port=free_port()) for argument in arguments))
+    run = process.finish()
+    assert run.code == 2
+    said = [line for line in run.output.splitlines() if line.startswith("fairshare:")]
+    assert len(said) == 1
+    assert expected in said[0]
+    assert "Traceback" not in run.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_external_server_is_used_by_host(start_locust: StartLocust) -> None:
+    serving = start_locust(profile_text(bound="duration_s: 60"), "--fairshare-no-report")
+    serving.wait_for("measure:")
+    [server] = FinishedRun(0, "", serving.path).run["servers"]
+    folder = serving.path
+    text = profile_text(bound="duration_s: 1").replace("name: simulated", "name: auto")
+    run = start_locust(text, "--host", server["endpoint"], "--fairshare-no-report").finish()
+    assert run.code == 0, run.output
+    assert run.path != folder
+    [used] = run.run["servers"]
+    assert used["engine"] == "external"
+    assert used["family"] == "simulator"
+    assert used["simulated"] is True
+    assert used["model"] == "simulated"
+    assert {record.outcome for record in run.records} == {"ok"}
+    serving.signal(signal.SIGINT)
+    serving.finish()
