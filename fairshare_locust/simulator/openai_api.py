@@ -78,7 +78,7 @@ class _OpenAiApi:
             message = f"temperature must be non-negative, got {temperature}."
             raise _bad_value(message, "temperature", temperature)
         stream = fields.boolean("stream")
-        options = fields.object("stream_options")
+        options = fields.nested("stream_options")
         if options is not None and not stream:
             message = "Stream options can only be defined when `stream=True`."
             raise RefusalError(400, error_body(400, message, "BadRequestError", "stream_options"))
@@ -121,7 +121,7 @@ class ChatApi(_OpenAiApi):
             RefusalError: 400 for a fault in it, 404 for another model.
         """
         fields = self._fields(body)
-        messages = fields.list("messages")
+        messages = fields.array("messages")
         if not messages:
             raise _invalid("too_short", "body.messages", "List should have at least 1 item")
         name = "max_tokens" if fields.integer("max_completion_tokens") is None else "max_completion_tokens"
@@ -339,7 +339,7 @@ class _Fields:
             raise _invalid("missing", f"{self._location}.{name}", "Field required")
         return self._values[name]
 
-    def list(self, name: str) -> list[Any]:
+    def array(self, name: str) -> list[Any]:
         """A list that must be there."""
         value = self.value(name)
         if not isinstance(value, list):
@@ -367,7 +367,7 @@ class _Fields:
             raise _invalid("bool_type", f"{self._location}.{name}", "Input should be a valid boolean")
         return bool(value)
 
-    def object(self, name: str) -> _Fields | None:
+    def nested(self, name: str) -> _Fields | None:
         """An object within this one."""
         value = self._values.get(name)
         if value is not None and not isinstance(value, dict):

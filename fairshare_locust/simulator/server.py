@@ -137,13 +137,16 @@ class _Server:
             raise RefusalError(505, "Streaming needs HTTP/1.1")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         response.enable_chunked_encoding()
-        await response.prepare(request)
-        if request.transport is None:
-            raise ConnectionResetError("the client went away")
-        answer = StreamedAnswer(request.transport, answer_format, self._vocabulary, starts)
-        self._engine.submit(list(zip(sequences, answer.receivers, strict=True)), arrived_s)
-        await answer.wait()
-        await response.write_eof()
+        try:
+            await response.prepare(request)
+            if request.transport is None:
+                raise ConnectionResetError("the client went away")
+            answer = StreamedAnswer(request.transport, answer_format, self._vocabulary, starts)
+            self._engine.submit(list(zip(sequences, answer.receivers, strict=True)), arrived_s)
+            await answer.wait()
+            await response.write_eof()
+        except ConnectionError:
+            pass  # gone before it could be noticed; aiohttp drops the connection when it ends the response
         return response
 
     async def _answer(

@@ -1,0 +1,161 @@
+"""A simulator in a process of its own, and a client that keeps every byte it sends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 60.0  # after which a test that waits for something has failed
+
+
+@dataclass
+class Reply:
+    status: int
+    head: str
+    body: bytes  # chunked coding taken off
+    complete: bool  # ended as its framing says
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def events(self) -> list[Any]:
+        """The data of each event: JSON values, and `[DONE]` as it is."""
+        assert self.body.endswith(b"\n\n")
+        lines = self.body.decode().removesuffix("\n\n").split("\n\n")
+        data = [re.fullmatch("data: ?(.*)", line) for line in lines]
+        values = [match[1] for match in data if match]
+        assert len(values) == len(lines)
+        return [value if value == "[DONE]" else json.loads(value) for value in values]
+
+
+class Served:
+    """A running simulator."""
+
+    def __init__(self, process: subprocess.Popen[str], announcement: dict[str, Any]) -> None:
+        self.process = process
+        self.announcement = announcement
+        host, port = announcement["endpoint"].removeprefix("http://").split(":")
+        self.address = (host, int(port))
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=DEADLINE_S)
+
+    def send(self, path: str, body: dict[str, Any] | bytes, **headers: str) -> socket.socket:
+        """Send a request and leave the answer in the socket."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        lines = [f"POST {path} HTTP/1.1", "Host: simulator", f"Content-Length: {len(data)}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        connection = self.connect()
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
+        return connection
+
+    def post(self, path: str, body: dict[str, Any] | bytes, **headers: str) -> Reply:
+        with self.send(path, body, Connection="close", **headers) as connection:
+            return read_reply(connection)
+
+    def get(self, path: str, **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(*self.address, timeout=DEADLINE_S)
+        try:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def metrics(self) -> dict[str, float]:
+        """Samples without buckets; `name{finished_reason}` where there is one."""
+        _, text = self.get("/metrics")
+        samples = {}
+        for family in text_string_to_metric_families(text.decode()):
+            for sample in family.samples:
+                reason = sample.labels.get("finished_reason")
+                if "le" not in sample.labels:
+                    samples[f"{sample.name}{{{reason}}}" if reason else sample.name] = sample.value
+        return samples
+
+    def wait_for(self, name: str, value: float) -> dict[str, float]:
+        """The metrics as soon as one of them has a value."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while (metrics := self.metrics())[name] != value:
+            assert time.monotonic() < deadline_s, f"{name} stays {metrics[name]}, not {value}"
+        return metrics
+
+
+def read_reply(connection: socket.socket, beginning: bytes = b"") -> Reply:
+    """Everything until the server closes the connection, after what has been read of it."""
+    raw = beginning
+    while segment := connection.recv(65536):
+        raw += segment
+    return parse_reply(raw)
+
+
+def parse_reply(raw: bytes) -> Reply:
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    text = head.decode("latin-1")
+    status = int(text.split()[1])
+    if "transfer-encoding: chunked" not in text.lower():
+        length = int(re.search(r"(?i)content-length: (\d+)", text)[1])  # type: ignore[index]
+        return Reply(status, text, rest, len(rest) == length)
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size, 16)
+        if length == 0:
+            return Reply(status, text, body, rest == b"\r\n")
+        assert rest[length : length + 2] in (b"\r\n", b"")
+        body, rest = body + rest[:length], rest[length + 2 :]
+    return Reply(status, text, body, False)
+
+
+def read_until(connection: socket.socket, wanted: bytes) -> bytes:
+    """What the server sends until `wanted` is in it."""
+    raw = b""
+    while wanted not in raw:
+        segment = connection.recv(65536)
+        assert segment, f"closed before {wanted!r}: {raw!r}"
+        raw += segment
+    return raw
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "fairshare_locust.simulator", *arguments]
+
+
+@contextmanager
+def serving(options: dict[str, float], *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
+    """Run a simulator with `options` of its engine; killed at the end, if it still runs."""
+    process = subprocess.Popen(
+        command("--options", json.dumps(options), *arguments),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, "the simulator did not start"
+        yield Served(process, json.loads(line))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()

@@ -1,0 +1,284 @@
+"""The modelled GPU: steps worked out by hand, then what must hold for any load."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairshare_locust.errors import ServingError
+from fairshare_locust.simulator.engine import Engine, EngineConfig, Sequence
+
+# 10 ms a step, 1 ms per decoding sequence, 0.1 ms per prompt token.
+ROUND = EngineConfig(
+    step_base_ms=10,
+    step_per_sequence_us=1000,
+    prefill_per_token_us=100,
+    kv_capacity_tokens=1000,
+    max_num_seqs=4,
+    max_num_batched_tokens=64,
+    max_model_len=1000,
+)
+
+
+def configured(**changes: float) -> EngineConfig:
+    values = {name: getattr(ROUND, name) for name in ROUND.__slots__}
+    return EngineConfig(**{**values, **changes})
+
+
+class Bench:
+    """Runs an engine and writes down, in milliseconds, when which sequence got a token."""
+
+    def __init__(self, config: EngineConfig = ROUND) -> None:
+        self.engine = Engine(config)
+        self.names: dict[Sequence, str] = {}
+        self.now_ms = 0.0
+
+    def submit(self, name: str, prompt: int, answer: int, stop_after: int | None = None) -> Sequence:
+        sequence = Sequence(prompt, answer, stop_after)
+        self.names[sequence] = name
+        self.engine.submit(sequence)
+        return sequence
+
+    def step(self) -> tuple[float, str]:
+        """One step: when it ended, and the names of those that got a token (capital: their last)."""
+        step = self.engine.begin_step()
+        assert step is not None
+        self.now_ms += step.duration_s * 1e3
+        got = [
+            self.names[sequence].upper() if reason else self.names[sequence]
+            for sequence, reason in self.engine.end_step()
+        ]
+        return round(self.now_ms, 6), "".join(got)
+
+    def run(self) -> list[tuple[float, str]]:
+        steps = []
+        while self.engine.waiting or self.engine.running:
+            steps.append(self.step())
+        return steps
+
+
+def test_first_token_comes_with_the_step_that_ends_the_prefill_then_one_per_step() -> None:
+    bench = Bench()
+    bench.submit("a", prompt=100, answer=3)
+    # 64 prompt tokens: 10 + 6.4; the other 36: 10 + 3.6; then twice 10 + 1.
+    assert bench.run() == [(16.4, ""), (30.0, "a"), (41.0, "a"), (52.0, "A")]
+    assert bench.engine.begin_step() is None
+
+
+def test_two_sequences_share_steps() -> None:
+    bench = Bench()
+    bench.submit("a", prompt=10, answer=3)
+    bench.submit("b", prompt=20, answer=2)
+    # 30 prompt tokens: 13; both decode: 12; a alone: 11.
+    assert bench.run() == [(13.0, "ab"), (25.0, "aB"), (36.0, "A")]
+
+
+def test_prefill_of_one_delays_the_next_token_of_another() -> None:
+    bench = Bench()
+    bench.submit("a", prompt=10, answer=3)
+    assert bench.step() == (11.0, "a")
+    bench.submit("b", prompt=20, answer=1)
+    # One decodes, 20 prompt tokens: 10 + 1 + 2 = 13; then a alone: 11.
+    assert bench.run() == [(24.0, "aB"), (35.0, "A")]
+
+
+def test_prompts_are_chunked_into_what_decoding_leaves_of_the_token_budget() -> None:
+    bench = Bench(configured(max_num_batched_tokens=8))
+    bench.submit("a", prompt=8, answer=5)
+    assert bench.step() == (10.8, "a")
+    bench.submit("b", prompt=20, answer=2)
+    # 7 + 7 + 6 prompt tokens beside one decoding sequence: 11.7, 11.7, 11.6; then both decode: 12.
+    assert bench.run() == [(22.5, "a"), (34.2, "a"), (45.8, "ab"), (57.8, "AB")]
+
+
+def test_budget_left_by_one_prompt_goes_to_the_next_in_the_queue() -> None:
+    bench = Bench(configured(max_num_batched_tokens=10))
+    bench.submit("a", prompt=6, answer=2)
+    bench.submit("b", prompt=6, answer=1)
+    step = bench.engine.begin_step()
+    assert step is not None
+    assert [(bench.names[s], tokens) for s, tokens in step.prefills] == [("a", 6), ("b", 4)]
+    assert [bench.names[s] for s in step.admitted] == ["a", "b"]
+    assert step.duration_s == pytest.approx(0.011)
+
+
+def test_full_kv_cache_makes_the_third_wait_and_nobody_overtakes_it() -> None:
+    bench = Bench(configured(kv_capacity_tokens=100, max_model_len=100))
+    bench.submit("a", prompt=38, answer=2)  # holds 40
+    bench.submit("b", prompt=17, answer=33)  # holds 50
+    bench.submit("c", prompt=5, answer=6)  # 11 do not fit into the 10 that are left
+    bench.submit("d", prompt=1, answer=1)  # 2 would
+    # 55 prompt tokens: 15.5; both decode and a ends: 12.
+    assert [bench.step(), bench.step()] == [(15.5, "ab"), (27.5, "Ab")]
+    assert bench.engine.kv_reserved_tokens == 50
+    # b decodes, c and d enter with 6 prompt tokens: 10 + 1 + 0.6.
+    assert bench.step() == (39.1, "bcD")
+
+
+def test_a_full_batch_makes_the_next_wait() -> None:
+    bench = Bench(configured(max_num_seqs=1))
+    bench.submit("a", prompt=10, answer=2)
+    bench.submit("b", prompt=10, answer=1)
+    assert bench.step() == (11.0, "a")
+    assert (bench.engine.running, bench.engine.waiting) == (1, 1)
+    assert bench.run() == [(22.0, "A"), (33.0, "B")]
+
+
+def test_cancelling_frees_the_kv_cache_for_the_next_step() -> None:
+    bench = Bench(configured(kv_capacity_tokens=100, max_model_len=100))
+    a = bench.submit("a", prompt=50, answer=50)
+    bench.submit("b", prompt=50, answer=1)
+    assert bench.step() == (15.0, "a")
+    assert bench.engine.kv_reserved_tokens == 100
+    bench.engine.cancel(a)
+    assert bench.engine.kv_reserved_tokens == 0
+    assert bench.run() == [(30.0, "B")]
+
+
+def test_cancelling_during_a_step_drops_the_token_but_not_the_time() -> None:
+    bench = Bench()
+    a = bench.submit("a", prompt=10, answer=5)
+    bench.submit("b", prompt=10, answer=5)
+    step = bench.engine.begin_step()
+    assert step is not None
+    assert step.duration_s == pytest.approx(0.012)
+    bench.engine.cancel(a)
+    assert [bench.names[s] for s, _ in bench.engine.end_step()] == ["b"]
+
+
+def test_cancelling_in_the_queue_and_after_the_end() -> None:
+    bench = Bench(configured(max_num_seqs=1))
+    a = bench.submit("a", prompt=10, answer=1)
+    b = bench.submit("b", prompt=10, answer=1)
+    bench.engine.cancel(b)
+    assert bench.run() == [(11.0, "A")]
+    bench.engine.cancel(a)
+    assert (bench.engine.running, bench.engine.waiting, bench.engine.kv_reserved_tokens) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("stop_after", "tokens", "reason"), [(None, 4, "length"), (2, 2, "stop"), (4, 4, "length"), (9, 4, "length")]
+)
+def test_an_answer_ends_by_itself_or_at_its_cap(stop_after: int | None, tokens: int, reason: str) -> None:
+    engine = Engine(ROUND)
+    engine.submit(Sequence(10, 4, stop_after))
+    reasons = []
+    while engine.begin_step() is not None:
+        reasons += [emission.finish_reason for emission in engine.end_step()]
+    assert reasons == [None] * (tokens - 1) + [reason]
+
+
+def test_steps_can_not_be_begun_or_ended_twice() -> None:
+    bench = Bench()
+    bench.submit("a", prompt=10, answer=1)
+    bench.engine.begin_step()
+    with pytest.raises(RuntimeError, match="begin_step before end_step"):
+        bench.engine.begin_step()
+    bench.engine.end_step()
+    with pytest.raises(RuntimeError, match="end_step without begin_step"):
+        bench.engine.end_step()
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [(0, 1), (1, 0), (900, 101)])
+def test_a_sequence_that_could_never_run_is_refused(prompt: int, answer: int) -> None:
+    with pytest.raises(ServingError, match="allowed"):
+        Engine(ROUND).submit(Sequence(prompt, answer))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step_base_ms": 0}, "step_base_ms is 0; allowed is a number above 0"),
+        ({"step_base_ms": float("nan")}, "step_base_ms is nan"),
+        ({"step_per_sequence_us": -1}, "step_per_sequence_us is -1; allowed is a number of at least 0"),
+        ({"prefill_per_token_us": "60"}, "prefill_per_token_us is '60'"),
+        ({"max_num_seqs": 1.5}, "max_num_seqs is 1.5; allowed is a whole number of at least 1"),
+        ({"max_num_seqs": True}, "max_num_seqs is True"),
+        ({"max_num_seqs": 100, "max_num_batched_tokens": 99}, r"max_num_batched_tokens is 99; .*\(100\)"),
+        ({"max_model_len": 10, "kv_capacity_tokens": 9}, r"max_model_len is 10; .*\(9\)"),
+        ({"max_seqs": 4}, "no option 'max_seqs'; did you mean 'max_num_seqs'. allowed are step_base_ms, "),
+    ],
+)
+def test_options_that_are_not_allowed(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ServingError, match=message):
+        EngineConfig.from_options(options)
+
+
+def test_options_left_out_keep_their_defaults() -> None:
+    assert EngineConfig.from_options({}) == EngineConfig()
+    assert EngineConfig.from_options({"max_num_seqs": 8}) == EngineConfig(max_num_seqs=8)
+
+
+SEQUENCE = st.tuples(st.integers(1, 60), st.integers(1, 30), st.none() | st.integers(1, 30))
+SUBMIT = SEQUENCE.map(lambda numbers: ("submit", numbers))
+STEP = st.just(("step", None))
+CANCEL = st.integers(0, 50).map(lambda index: ("cancel", index))
+SMALL = st.builds(
+    lambda seqs, extra, kv: configured(
+        max_num_seqs=seqs, max_num_batched_tokens=seqs + extra, kv_capacity_tokens=kv, max_model_len=90
+    ),
+    st.integers(1, 5),
+    st.integers(0, 30),
+    st.integers(90, 200),
+)
+
+
+@given(config=SMALL, actions=st.lists(SUBMIT | STEP | CANCEL, max_size=60))
+def test_what_holds_for_any_load(config: EngineConfig, actions: list[tuple[str, object]]) -> None:
+    engine = Engine(config)
+    submitted: list[Sequence] = []
+    cancelled: set[Sequence] = set()
+    admitted: list[Sequence] = []
+    prefilled: dict[Sequence, int] = {}
+    tokens: dict[Sequence, list[str | None]] = {}
+
+    def step() -> bool:
+        step = engine.begin_step()
+        if step is None:
+            assert engine.running == engine.waiting == 0
+            return False
+        prompt_tokens = sum(count for _, count in step.prefills)
+        assert len(step.decoding) + prompt_tokens <= config.max_num_batched_tokens
+        expected_ms = 10 + len(step.decoding) + 0.1 * prompt_tokens
+        assert step.duration_s * 1e3 == pytest.approx(expected_ms)
+        admitted.extend(step.admitted)
+        for sequence, count in step.prefills:
+            prefilled[sequence] = prefilled.get(sequence, 0) + count
+        for sequence, reason in engine.end_step():
+            assert prefilled[sequence] == sequence.prompt_tokens
+            tokens.setdefault(sequence, []).append(reason)
+        return True
+
+    def check() -> None:
+        held = [s for s in admitted if s not in cancelled and (tokens.get(s) or [None])[-1] is None]
+        assert engine.running == len(held) <= config.max_num_seqs
+        assert engine.kv_reserved_tokens == sum(s.prompt_tokens + s.max_tokens for s in held)
+        assert engine.kv_reserved_tokens <= config.kv_capacity_tokens
+
+    for name, argument in actions:
+        if name == "submit":
+            assert isinstance(argument, tuple)
+            submitted.append(Sequence(*argument))
+            engine.submit(submitted[-1])
+        elif name == "cancel":
+            assert isinstance(argument, int)
+            if argument < len(submitted):
+                engine.cancel(submitted[argument])
+                cancelled.add(submitted[argument])
+        else:
+            step()
+        check()
+    while step():
+        check()
+
+    # First come, first served: a cancelled one may never have been admitted, no other is missing or early.
+    assert admitted == [s for s in submitted if s in set(admitted)]
+    assert set(submitted) - set(admitted) <= cancelled
+    for sequence in submitted:
+        length = min(sequence.max_tokens, sequence.stop_after_tokens or sequence.max_tokens)
+        reasons = tokens.get(sequence, [])
+        if sequence not in cancelled:
+            assert len(reasons) == length
+        assert None not in reasons[length - 1 :]
+        assert all(reason is None for reason in reasons[: length - 1])

@@ -1,0 +1,151 @@
+"""The schedule of steps, on a clock that the test turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from fairshare_locust.simulator.engine import Engine, EngineConfig, FinishReason, Sequence
+from fairshare_locust.simulator.metrics import SimulatorMetrics
+from fairshare_locust.simulator.realtime import RealTimeEngine
+
+
+class Timer:
+    def __init__(self, when_s: float, callback: Callable[[], None]) -> None:
+        self.when_s, self.callback, self.cancelled = when_s, callback, False
+
+    def when(self) -> float:
+        return self.when_s
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Clock:
+    """As much of an event loop as the engine needs; its timers fire when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.timer: Timer | None = None
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_at(self, when_s: float, callback: Callable[[], None]) -> Timer:
+        self.timer = Timer(when_s, callback)
+        return self.timer
+
+    def fire(self, late_s: float = 0.0) -> float:
+        """End the step under way, so much too late; return when it was due."""
+        assert self.timer is not None
+        timer, self.timer = self.timer, None
+        assert not timer.cancelled
+        self.now_s = timer.when_s + late_s
+        timer.callback()
+        return timer.when_s
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.tokens: list[tuple[int, FinishReason | None]] = []
+        self.failure: str | None = None
+
+    def token(self, generated_tokens: int, finish_reason: FinishReason | None) -> None:
+        self.tokens.append((generated_tokens, finish_reason))
+
+    def failed(self, message: str) -> None:
+        self.failure = message
+
+
+class Bench:
+    """10 ms a step, 1 ms per decoding sequence, 0.1 ms per prompt token."""
+
+    def __init__(self, **changes: Any) -> None:
+        options = {"step_base_ms": 10, "step_per_sequence_us": 1000, "prefill_per_token_us": 100, **changes}
+        self.clock = Clock()
+        engine = Engine(EngineConfig(**options))
+        self.metrics = SimulatorMetrics(engine, "m")
+        loop = cast(asyncio.AbstractEventLoop, self.clock)
+        self.realtime = RealTimeEngine(engine, self.metrics, loop)
+
+    def submit(self, prompt: int, answer: int) -> tuple[Sequence, Collector]:
+        sequence, collector = Sequence(prompt, answer), Collector()
+        self.realtime.submit([(sequence, collector)], self.clock.now_s)
+        return sequence, collector
+
+
+def test_late_ends_do_not_add_up() -> None:
+    bench = Bench()
+    _, answer = bench.submit(prompt=50, answer=4)
+    # 10 + 5 for the prompt, then 11 each, however late the one before was.
+    due = [bench.clock.fire(late_s) for late_s in (0.003, 0.030, 0.002, 0.0)]
+    assert due == pytest.approx([100.015, 100.026, 100.037, 100.048])
+    assert answer.tokens == [(1, None), (2, None), (3, None), (4, "length")]
+    lateness = bench.metrics.step_lateness_s
+    assert sum(lateness.counts) == 4
+    assert lateness.sum == pytest.approx(0.035)
+
+
+def test_an_idle_engine_begins_when_a_sequence_arrives() -> None:
+    bench = Bench()
+    bench.submit(prompt=10, answer=1)
+    assert bench.clock.fire() == pytest.approx(100.011)
+    assert bench.clock.timer is None
+    bench.clock.now_s = 200.0
+    bench.submit(prompt=20, answer=1)
+    assert bench.clock.fire() == pytest.approx(200.012)
+
+
+def test_one_that_arrives_during_a_step_waits_for_its_end() -> None:
+    bench = Bench()
+    bench.submit(prompt=40, answer=2)  # until 100.014
+    bench.clock.now_s = 100.004
+    _, late = bench.submit(prompt=10, answer=1)
+    assert bench.clock.fire() == pytest.approx(100.014)
+    assert late.tokens == []
+    assert bench.clock.fire() == pytest.approx(100.026)  # 10 + 1 + 1
+    assert late.tokens == [(1, "length")]
+    metrics = bench.metrics
+    assert metrics.request_queue_time_s.sum == pytest.approx(0.010)
+    assert metrics.time_to_first_token_s.sum == pytest.approx(0.014 + 0.022)
+    assert metrics.e2e_request_latency_s.sum == pytest.approx(0.026 + 0.022)
+    assert metrics.inter_token_latency_s.sum == pytest.approx(0.012)
+    assert sum(metrics.inter_token_latency_s.counts) == 1
+    assert (metrics.prompt_tokens, metrics.generation_tokens) == (50, 3)
+    assert metrics.finished == {"stop": 0, "length": 2, "abort": 0, "error": 0}
+
+
+def test_cancelling_counts_as_an_abort_once() -> None:
+    bench = Bench()
+    sequence, answer = bench.submit(prompt=10, answer=5)
+    bench.clock.fire()
+    bench.realtime.cancel(sequence)
+    bench.realtime.cancel(sequence)
+    bench.clock.fire()
+    assert answer.tokens == [(1, None)]
+    assert bench.clock.timer is None
+    assert bench.metrics.finished["abort"] == 1
+
+
+def test_cancelling_after_the_end_counts_nothing() -> None:
+    bench = Bench()
+    sequence, _ = bench.submit(prompt=10, answer=1)
+    bench.clock.fire()
+    bench.realtime.cancel(sequence)
+    assert bench.metrics.finished == {"stop": 0, "length": 1, "abort": 0, "error": 0}
+
+
+def test_closing_fails_what_is_under_way_and_what_still_comes() -> None:
+    bench = Bench(max_num_seqs=1, max_num_batched_tokens=100)
+    _, running = bench.submit(prompt=10, answer=5)
+    _, waiting = bench.submit(prompt=10, answer=5)
+    timer = bench.clock.timer
+    bench.realtime.close("over")
+    _, after = bench.submit(prompt=10, answer=5)
+    assert [answer.failure for answer in (running, waiting, after)] == ["over"] * 3
+    assert timer is not None
+    assert timer.cancelled
+    assert bench.metrics.finished["error"] == 2
