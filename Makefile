@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench clean
 
 demo: $(READY)
 	@$(BIN)/locust -f locustfiles/mixed.py --headless
@@ -11,6 +11,9 @@ demo: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+bench: $(READY)
+	@$(BIN)/python -m bench.client
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import gevent
 import orjson
+from gevent.event import Event
 from locust.env import Environment
 
 from fairshare_locust.client.exchange import Exchange
@@ -25,6 +27,8 @@ __all__ = ["Recorder", "RequestFailed"]
 _log = logging.getLogger(__name__)
 
 _FLUSH_EVERY_S = 0.5
+# Records are made in slices of this length, between which the event loop reads and stamps what has arrived.
+_SLICE_S = 0.0005
 
 
 class RequestFailed(Exception):  # noqa: N818 - it is Locust's failure message, not an error of ours
@@ -42,7 +46,29 @@ class Recorder:
         self._texts: RecordWriter | None = None
         self._disk_trouble = False
         self.outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._flusher = gevent.spawn(self._flush_regularly)
+        self._later: deque[Callable[[], None]] = deque()
+        self._something = Event()
+        self._greenlets = [gevent.spawn(self._flush_regularly), gevent.spawn(self._work_off)]
+
+    def later(self, make_record: Callable[[], None]) -> None:
+        """Call this soon, when the event loop has time: the greenlet that has just finished can send again at once."""
+        self._later.append(make_record)
+        self._something.set()
+
+    def _work_off(self) -> None:
+        while True:
+            self._something.wait()
+            until = monotonic() + _SLICE_S
+            while self._later and monotonic() < until:
+                self._later.popleft()()
+            if not self._later:
+                self._something.clear()
+            gevent.sleep(0)
+
+    def settle(self) -> None:
+        """Make every record that was put off."""
+        while self._later:
+            self._later.popleft()()
 
     def finished(self, record: RequestRecord, exchange: Exchange | None, tenant: Tenant) -> None:
         """Take in a request that has come to its end; `exchange` is None if it was never sent."""
@@ -63,7 +89,7 @@ class Recorder:
             request_type=tenant.api,
             name=tenant.id,
             response_time=response_ms,
-            response_length=sum(map(len, exchange.transcript.texts)) if exchange is not None else 0,
+            response_length=sum(map(len, exchange.transcript.pieces)) if exchange is not None else 0,
             exception=failure,
             context={"tenant": tenant.id, "request_id": record.request_id, "phase": record.phase},
             start_time=self._clock.unix_s + (record.scheduled_s if sent_s is None else sent_s),
@@ -110,7 +136,8 @@ class Recorder:
 
     def close(self) -> int:
         """Stop, write everything; returns how many bytes could not be written (0 if all went well)."""
-        self._flusher.kill()
+        gevent.killall(self._greenlets)
+        self.settle()
         if not self.flush():
             return self._requests.pending
         self._requests.close()

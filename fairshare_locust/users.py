@@ -205,7 +205,8 @@ class TenantLoad:
         finally:
             exchange.cancel("the run ended first")
             del self._in_flight[exchange]
-            self._record(slot.arrival, slot.request, exchange, None)
+            window, prefix = self._window, self._prefix
+            self._recorder.later(lambda: self._record(slot.arrival, slot.request, exchange, None, window, prefix))
 
     def close(self) -> None:
         """Close the connections that are idle."""
@@ -218,7 +219,7 @@ class TenantLoad:
         return f"{self.tenant.id}-{arrival.index:06d}"
 
     def _unsent(self, arrival: Arrival, request: PromptRequest, outcome: Outcome, why: str, ended_s: float) -> None:
-        self._record(arrival, request, None, (outcome, why, ended_s))
+        self._record(arrival, request, None, (outcome, why, ended_s), self._window, self._prefix)
 
     def _record(
         self,
@@ -226,13 +227,14 @@ class TenantLoad:
         request: PromptRequest,
         exchange: Exchange | None,
         unsent: tuple[Outcome, str, float] | None,
+        window: Window | None,
+        prefix: str,
     ) -> None:
-        window = self._window
         assert window is not None
         server = self._servers[arrival.index % len(self._servers)]
         record = make_record(
             tenant=self.tenant,
-            phase=self._prefix + ("warmup" if arrival.due_s < window.measure_s else "measure"),
+            phase=prefix + ("warmup" if arrival.due_s < window.measure_s else "measure"),
             worker=0,
             index=arrival.index,
             request_id=self._request_id(arrival),

@@ -22,7 +22,7 @@ __all__ = ["Connection", "Receiver"]
 # The plain socket class: receiving in the loop's callback must never switch greenlets.
 _PlainSocket: Any = monkey.get_original("socket", "socket")
 
-_RECEIVE_BYTES = 65536
+_RECEIVE_BYTES = 4096
 
 
 class Receiver:

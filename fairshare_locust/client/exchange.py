@@ -15,6 +15,7 @@ from fairshare_locust.client.connection import Connection, Receiver
 from fairshare_locust.client.dialects import Dialect, Transcript
 from fairshare_locust.client.dialects.dialect import error_message
 from fairshare_locust.client.sse import SseParser
+from fairshare_locust.client.template import Template
 from fairshare_locust.profile.model import Timeouts
 from fairshare_locust.record.record import Outcome
 
@@ -22,7 +23,10 @@ __all__ = ["Exchange"]
 
 # After the first token, segments are put aside and parsed so many at a time: parsing never stands between
 # two stamps for long, and a long answer never piles up.
-_PARSE_EVERY_SEGMENTS = 64
+_DIGEST_EVERY = 16
+# The end of a chunked answer: its last bytes as a whole, or, in a segment shorter than that, perhaps a part of them.
+_ANSWER_ENDS = (b"\r\n\r\n", b"[DONE]\n\n\r\n")
+_SHORTEST_WHOLE_END = 8
 _ERROR_BODY_BYTES = 65536
 # A server that said [DONE] owes only the end of its framing.
 _LINGER_S = 1.0
@@ -37,6 +41,8 @@ class Exchange(Receiver):
 
     __slots__ = (
         "_aborted",
+        "_between_chunks",
+        "_chunked",
         "_connection",
         "_content_type",
         "_deadline_timer",
@@ -46,10 +52,12 @@ class Exchange(Receiver):
         "_framed",
         "_http",
         "_parser",
+        "_put_aside",
         "_request",
         "_reusable",
-        "_segments",
         "_stamp",
+        "_stamps",
+        "_template",
         "_timeouts",
         "_waiter",
         "_woken",
@@ -75,8 +83,12 @@ class Exchange(Receiver):
         self._deadline_timer: Any = None
         self._http: Any = None
         self._parser = SseParser()
-        self._segments: list[tuple[float, bytes]] = []
         self._stamp = 0.0
+        self._stamps: list[float] = []  # of the segments put aside
+        self._put_aside: list[bytes] = []
+        self._template: Template | None = None
+        self._chunked = False
+        self._between_chunks = False  # the HTTP parser is at the end of a chunk
         self._framed = False
         self._woken = False
         self._reusable = False
@@ -135,7 +147,7 @@ class Exchange(Receiver):
             pass
         self._request = b""
         verdict = self._waiter.get()
-        self._parse_segments()
+        self._digest()
         broken_off = verdict is not None and verdict[0] in ("truncated", "connection_error")
         if verdict is None or (broken_off and self.transcript.error is not None):
             verdict = self._judge()
@@ -156,7 +168,7 @@ class Exchange(Receiver):
         """Settle what a kill left open; no effect on an exchange that has its outcome."""
         if self.outcome is None:
             try:
-                self._parse_segments()
+                self._digest()
             finally:
                 self._settle("cancelled", reason)
 
@@ -202,7 +214,40 @@ class Exchange(Receiver):
     # --- the event loop
 
     def received(self, stamp: float, data: bytes) -> None:
-        """Frame what arrived. The only code that runs for every segment."""
+        """Take in a segment. The only code that runs for every one; most are put aside, stamped."""
+        if (
+            self._template is not None
+            and self.on_token is None
+            and not data.endswith(_ANSWER_ENDS)
+            and len(data) >= _SHORTEST_WHOLE_END
+        ):
+            self._stamps.append(stamp)
+            self._put_aside.append(data)
+            if len(self._stamps) >= _DIGEST_EVERY:
+                self._digest()
+            return
+        self._digest()
+        self._feed(stamp, data)
+
+    def _digest(self) -> None:
+        """Parse what was put aside."""
+        segments, self._put_aside = self._put_aside, []
+        stamps, self._stamps = self._stamps, []
+        template = self._template
+        if template is None or not segments:
+            return
+        match = template.match
+        known_stamps, known_pieces = self.transcript.stamps, self.transcript.pieces
+        for stamp, segment in zip(stamps, segments, strict=True):
+            text = match(segment)
+            if text is not None and self._between_chunks and self._parser.between_events:
+                known_stamps.append(stamp)
+                known_pieces.append(text)
+            else:
+                self._feed(stamp, segment)
+
+    def _feed(self, stamp: float, data: bytes) -> None:
+        """Frame and understand a segment in full."""
         self._stamp = stamp
         self.answered = True
         try:
@@ -213,6 +258,7 @@ class Exchange(Receiver):
 
     def closed(self, error: OSError | None) -> None:
         """The peer closed, or the connection broke."""
+        self._digest()
         self.ended_at = monotonic()
         if error is None and self.headers_at is not None and not self._framed:
             self._wake(None)  # a body without length ends with its connection
@@ -243,29 +289,36 @@ class Exchange(Receiver):
         self._disarm()
         gevent.get_hub().loop.run_callback(self._waiter.switch, verdict)
 
-    def _parse_segments(self) -> None:
-        segments, self._segments = self._segments, []
-        for stamp, data in segments:
-            self._parse(stamp, data)
-
-    def _parse(self, stamp: float, data: bytes) -> None:
+    def _understand(self, stamp: float, data: bytes) -> None:
         transcript = self.transcript
-        had_token = transcript.first_token_at is not None
-        chunks = len(transcript.gap_us)
-        for event in self._parser.feed(data):
+        chunks_before = transcript.chunks
+        events = self._parser.feed(data)
+        for event in events:
             try:
                 self._dialect.read(event, stamp, transcript)
             except (AttributeError, TypeError, KeyError, ValueError) as error:
                 transcript.fail(f"event can't be read ({error}): {event[:200].decode(errors='replace')}")
-        if transcript.first_token_at is None:
+        if transcript.chunks == chunks_before:
             return
-        if not had_token:
+        if chunks_before == 0:
             if self._deadline_timer is not None:
                 self._arm(self._next_deadline())
             if self.on_first_token is not None:
                 self.on_first_token(self, stamp)
-        if self.on_token is not None and (not had_token or len(transcript.gap_us) > chunks):
+        if self.on_token is not None:
             self.on_token(self, stamp)
+        if self._template is None and self._chunked and len(events) == 1 and transcript.error is None:
+            self._template = self._make_template(events[0], data)
+
+    def _make_template(self, event: bytes, data: bytes) -> Template | None:
+        """A template of an event that is the whole content of its piece of body, if it is a plain one."""
+        if self.transcript.chunk_tokens or not data.endswith(event + b"\n\n"):
+            return None
+        bounds = self._dialect.text_bounds(event)
+        if bounds is None:
+            return None
+        at = len(data) - len(event) - 2
+        return Template(data[: at + bounds[0]], data[at + bounds[1] :])
 
     # --- deadlines
 
@@ -293,7 +346,7 @@ class Exchange(Receiver):
         if self._ended_stream:
             self._wake(None)
             return
-        self._parse_segments()
+        self._digest()
         deadline = self._next_deadline()
         now = monotonic()
         if now < deadline:
@@ -315,8 +368,10 @@ class Exchange(Receiver):
         name = name.lower()
         if name == b"content-type":
             self._content_type = value.decode("latin-1").lower()
-        elif name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
+        elif name == b"content-length":
             self._framed = True
+        elif name == b"transfer-encoding" and b"chunked" in value.lower():
+            self._framed = self._chunked = True
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -332,17 +387,18 @@ class Exchange(Receiver):
                 self._error_body += data
             if self.status != 200:
                 return
-        if self.transcript.first_token_at is None or self.on_token is not None:
-            self._parse(self._stamp, data)
-        else:
-            self._segments.append((self._stamp, data))
-            if len(self._segments) >= _PARSE_EVERY_SEGMENTS:
-                self._parse_segments()
-        if b"[DONE]" in data and not self._ended_stream:
-            self._parse_segments()
-            if self.transcript.ended:
-                self._ended_stream = True
-                self._arm(monotonic() + _LINGER_S)
+        self._understand(self._stamp, data)
+        if self.transcript.ended and not self._ended_stream:
+            self._ended_stream = True
+            self._arm(monotonic() + _LINGER_S)
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk is complete, its closing line end included."""
+        self._between_chunks = True
 
     def on_message_complete(self) -> None:
         """The answer's framing is complete. An interim answer (1xx) is not the answer."""

@@ -27,17 +27,14 @@ class SseParser:
         self._line = b""  # a line whose end has not come
         self._data: list[bytes] | None = None  # data lines of the event under way
 
+    @property
+    def between_events(self) -> bool:
+        """Whether nothing of an event has arrived that is not complete."""
+        return self._started and not self._line and self._data is None and not self._after_cr
+
     def feed(self, segment: bytes) -> list[bytes]:
         """The data of the events that `segment` completes, in order."""
-        if (
-            self._started
-            and not self._line
-            and self._data is None
-            and not self._after_cr
-            and segment.startswith(b"data:")
-            and segment.endswith(b"\n\n")
-            and b"\r" not in segment
-        ):
+        if self.between_events and segment.startswith(b"data:") and segment.endswith(b"\n\n") and b"\r" not in segment:
             # Nearly every segment of nearly every server: whole events of one data line each.
             blocks = segment[:-2].split(b"\n\n")
             if all(block.startswith(b"data:") and b"\n" not in block for block in blocks):

@@ -61,6 +61,13 @@ class Dialect(Protocol):
         """Take in the data of one event that arrived at `stamp`."""
         ...
 
+    def text_bounds(self, data: bytes) -> tuple[int, int] | None:
+        """Where the text stands in an event that is content and nothing else (no count of tokens either).
+
+        Any event with the same bytes around another plain text then is so, too. None for other events.
+        """
+        ...
+
     def close(self, transcript: Transcript) -> None:
         """The stream is over: draw conclusions that need its end."""
         ...

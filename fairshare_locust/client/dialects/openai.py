@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ class _OpenAI:
 
     name: str
     path: str
+    _text_mark: re.Pattern[bytes]
 
     def _text(self, choice: dict[str, Any]) -> str | None:
         """Generated content of a choice; None if it has none (a role, an empty delta)."""
@@ -60,6 +62,21 @@ class _OpenAI:
         if text is not None:
             transcript.content(stamp, text, new_tokens or token_ids or None)
 
+    def text_bounds(self, data: bytes) -> tuple[int, int] | None:
+        """See Dialect: one choice with one text, no usage, no token ids, no finish."""
+        marks = list(self._text_mark.finditer(data))
+        event: Any = orjson.loads(data)
+        if len(marks) != 1 or event.get("usage") or event.get("error") is not None or len(event["choices"]) != 1:
+            return None
+        [choice] = event["choices"]
+        start = marks[0].end()
+        end = data.find(b'"', start)
+        text = data[start:end]
+        told = choice.get("finish_reason") is not None or choice.get("token_ids")
+        if told or b"\\" in text or self._text(choice) != text.decode(errors="replace"):
+            return None
+        return start, end
+
     def close(self, transcript: Transcript) -> None:
         """Servers without `[DONE]` (transformers) end a stream after the chunk with `finish_reason`."""
         if transcript.finished:
@@ -89,6 +106,7 @@ class OpenAIChat(_OpenAI):
 
     name = "openai_chat"
     path = "/v1/chat/completions"
+    _text_mark = re.compile(rb'"content": ?"')
 
     def body(self, ask: Ask) -> bytes:
         """The JSON body of a streaming chat request."""
@@ -119,6 +137,7 @@ class OpenAICompletions(_OpenAI):
 
     name = "openai_completions"
     path = "/v1/completions"
+    _text_mark = re.compile(rb'"text": ?"')
 
     def body(self, ask: Ask) -> bytes:
         """The JSON body of a streaming completion request."""

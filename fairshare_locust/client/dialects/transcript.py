@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 __all__ = ["Transcript"]
 
 
@@ -9,13 +11,13 @@ class Transcript:
     """Filled by a dialect event by event. Stamps are `time.monotonic()` seconds of the segment that brought them.
 
     Attributes:
-        first_token_at, last_token_at: first and last event with generated content, None before.
-        gap_us: whole microseconds between consecutive content chunks.
+        stamps: of each content chunk: when it arrived.
+        pieces: of each content chunk: its text, in UTF-8.
         chunk_tokens: tokens of each content chunk; None once the server left one out.
-        texts: the generated text, in pieces.
         input_tokens, output_tokens: the server's own counts, None if it gave none.
         ended: the stream's proper end was seen.
         error: message of an error event, None without one.
+        special: stamps of special tokens (TGI).
     """
 
     __slots__ = (
@@ -25,34 +27,51 @@ class Transcript:
         "ended",
         "error",
         "finish_reason",
-        "first_token_at",
-        "gap_us",
         "input_tokens",
-        "last_token_at",
         "output_tokens",
+        "pieces",
         "special",
-        "texts",
+        "stamps",
     )
 
     def __init__(self) -> None:
-        self.first_token_at: float | None = None
-        self.last_token_at: float | None = None
-        self.gap_us: list[int] = []
+        self.stamps: list[float] = []
+        self.pieces: list[bytes] = []
         self.chunk_tokens: list[int] | None = []
-        self.texts: list[str] = []
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.finish_reason: str | None = None
         self.ended = False
         self.error: str | None = None
-        self.special: list[float] = []  # stamps of special tokens, until a plain one comes
+        self.special: list[float] = []
         self._counted = 0
         self._open_choices: set[int] = set()
 
     @property
     def chunks(self) -> int:
         """Content chunks so far."""
-        return len(self.gap_us) + 1 if self.first_token_at is not None else 0
+        return len(self.stamps)
+
+    @property
+    def first_token_at(self) -> float | None:
+        """First event with generated content; None before it."""
+        return self.stamps[0] if self.stamps else None
+
+    @property
+    def last_token_at(self) -> float | None:
+        """Last event with generated content so far; None before the first."""
+        return self.stamps[-1] if self.stamps else None
+
+    @property
+    def gap_us(self) -> list[int]:
+        """Whole microseconds between consecutive content chunks, one fewer than chunks."""
+        gaps: list[int] = np.rint(np.diff(self.stamps) * 1e6).astype(np.int64).tolist()
+        return gaps
+
+    @property
+    def texts(self) -> list[str]:
+        """The generated text, chunk by chunk."""
+        return [piece.decode(errors="replace") for piece in self.pieces]
 
     @property
     def finished(self) -> bool:
@@ -61,12 +80,8 @@ class Transcript:
 
     def content(self, stamp: float, text: str, tokens: int | None) -> None:
         """A chunk with generated content arrived, of `tokens` tokens if that is known."""
-        if self.last_token_at is None:
-            self.first_token_at = stamp
-        else:
-            self.gap_us.append(round((stamp - self.last_token_at) * 1e6))
-        self.last_token_at = stamp
-        self.texts.append(text)
+        self.stamps.append(stamp)
+        self.pieces.append(text.encode(errors="replace"))
         if tokens is None:
             self.chunk_tokens = None
         elif self.chunk_tokens is not None:
