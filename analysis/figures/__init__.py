@@ -1,0 +1,32 @@
+"""The pictures of a run, as PNG files. No arithmetic here; matplotlib loads when the first one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.summary import Summary
+
+__all__ = ["Picture", "draw_figures"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure, and what to read from it."""
+
+    path: Path
+    title: str
+    caption: str
+
+
+def draw_figures(summary: Summary, folder: Path) -> Iterator[Picture]:
+    """Draw every figure into `folder`, one at a time."""
+    from analysis.figures import fairness, tails, throughput, ttft
+    from analysis.figures.style import applied, save
+
+    for module in (ttft, tails, throughput, fairness):
+        path = folder / f"{module.NAME}.png"
+        with applied():
+            save(module.draw(summary), path)
+        yield Picture(path, module.TITLE, module.CAPTION)

@@ -1,0 +1,259 @@
+"""Can this run be believed? Checks of the load processes and of the records, and the verdict that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from analysis.latency import Latency
+from analysis.rates import Tally
+from analysis.requests import NEVER, Requests
+
+__all__ = ["Check", "Verdict", "judge", "process_checks", "record_checks", "state_check", "tenant_checks"]
+
+SEND_LAG_LIMIT_MS = 10.0
+SEND_LAG_LIMIT_OF_TTFT = 0.05
+EVENT_LOOP_LAG_LIMIT_MS = 10.0
+CPU_LIMIT = 0.90
+SHORTFALL_LIMIT = 0.02
+
+_SLOW_SECONDS_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what is checked; unit: of value and limit, "" for a ratio or a count.
+        subject: the tenant or load process it is about, or "run".
+        finding: what happened, with the figures.
+        advice: what to do when it is not ok.
+    """
+
+    name: str
+    subject: str
+    value: float | None
+    limit: float
+    unit: str
+    ok: bool
+    finding: str
+    advice: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in `summary.json`."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`valid` if every check is ok; else `suspect`, with what happened and what to do about it."""
+
+    status: Literal["valid", "suspect"]
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The form in `summary.json`."""
+        return {
+            "status": self.status,
+            "reasons": list(self.reasons),
+            "checks": [check.as_json() for check in self.checks],
+        }
+
+
+def judge(checks: Iterable[Check]) -> Verdict:
+    """The verdict that a list of checks leads to."""
+    every = tuple(checks)
+    reasons = tuple(f"{check.finding}; {check.advice}." for check in every if not check.ok)
+    return Verdict("suspect" if reasons else "valid", reasons, every)
+
+
+def state_check(state: str, known_until_s: float) -> Check:
+    """A run that did not end by itself."""
+    finding, advice = {
+        "complete": ("the run ended by itself", ""),
+        "interrupted": (
+            f"the run was interrupted at {known_until_s:.1f} s; the figures cover what was measured until then",
+            "let it run to its end",
+        ),
+    }.get(
+        state,
+        (
+            f"the run has not ended, or crashed: its last record is from {known_until_s:.1f} s",
+            "build the report again after the end; if it crashed, see the log and run it again",
+        ),
+    )
+    return Check(
+        name="run ended by itself",
+        subject="run",
+        value=float(state == "complete"),
+        limit=1,
+        unit="",
+        ok=state == "complete",
+        finding=finding,
+        advice=advice,
+    )
+
+
+def tenant_checks(tenant: str, counted: Tally, send_lag: Latency, ttft: Latency) -> Iterator[Check]:
+    """Whether the client sent a tenant's requests when they were due, and followed them to their end.
+
+    Args:
+        send_lag, ttft: of the requests scheduled in the tenant's window.
+    """
+    yield Check(
+        name="requests in the window",
+        subject=tenant,
+        value=counted.scheduled,
+        limit=1,
+        unit="",
+        ok=counted.scheduled > 0,
+        finding=f"{tenant}: {counted.scheduled:,} requests scheduled in the window",
+        advice="run longer, or raise its rate",
+    )
+    lag_ms = send_lag.percentiles["p99"]
+    if lag_ms is not None:
+        limit_ms = max(SEND_LAG_LIMIT_MS, SEND_LAG_LIMIT_OF_TTFT * (ttft.percentiles["p50"] or 0.0))
+        yield Check(
+            name="send lag p99",
+            subject=tenant,
+            value=lag_ms,
+            limit=limit_ms,
+            unit="ms",
+            ok=lag_ms <= limit_ms,
+            finding=f"{tenant}: send lag p99 {lag_ms:,.1f} ms over {send_lag.count:,} requests "
+            f"(limit {limit_ms:,.1f} ms)",
+            advice="requests went out late: raise max_in_flight if all its slots were busy, else use more load "
+            "processes (--processes), or lower the rate",
+        )
+    if counted.scheduled:
+        shortfall = abs(counted.scheduled - counted.offered) / counted.scheduled
+        yield Check(
+            name="offered against asked",
+            subject=tenant,
+            value=shortfall,
+            limit=SHORTFALL_LIMIT,
+            unit="",
+            ok=shortfall <= SHORTFALL_LIMIT,
+            finding=f"{tenant}: {counted.offered:,} of {counted.scheduled:,} requests due in the window "
+            f"were sent in it ({shortfall:.1%} short; limit {SHORTFALL_LIMIT:.0%})",
+            advice="raise max_in_flight, use more load processes, or lower the rate",
+        )
+        unfinished = counted.failed["cancelled"]
+        yield Check(
+            name="unfinished requests",
+            subject=tenant,
+            value=unfinished,
+            limit=0,
+            unit="",
+            ok=unfinished == 0,
+            finding=f"{tenant}: {unfinished:,} of {counted.scheduled:,} requests were still open when the run ended",
+            advice="its slowest latencies are missing: raise drain_s, or lower the rate",
+        )
+
+
+def record_checks(requests: Requests, tenants: Sequence[str], asked: Mapping[str, Any], state: str) -> Iterator[Check]:
+    """Whether there is exactly one record of every request that fell due.
+
+    Args:
+        asked: `run.json`'s schedule entries that fell due, per tenant; a running run does not know them yet.
+    """
+    counts = np.bincount(requests.tenant, minlength=len(tenants))
+    for code, tenant in enumerate(tenants):
+        due = (asked.get(tenant) or {}).get("scheduled")
+        if due is None or state == "running":
+            continue
+        lost = due - int(counts[code])
+        yield Check(
+            name="lost records",
+            subject=tenant,
+            value=lost,
+            limit=0,
+            unit="",
+            ok=lost == 0,
+            finding=f"{tenant}: {due:,} requests fell due, {int(counts[code]):,} are on record",
+            advice=(
+                f"{lost:,} are lost: look in the log for a lost load process or a full disk, and run again"
+                if lost > 0
+                else "there are more than there should be: see whether two runs wrote into the same directory"
+            ),
+        )
+    yield Check(
+        name="duplicate records",
+        subject="run",
+        value=requests.duplicates,
+        limit=0,
+        unit="",
+        ok=requests.duplicates == 0,
+        finding=f"{requests.duplicates:,} records repeat a request_id of the same phase",
+        advice="see whether two runs wrote into the same directory",
+    )
+    end = "inside a record, which was left out" if requests.incomplete_lines else "with a whole record"
+    yield Check(
+        name="incomplete last line",
+        subject="run",
+        value=requests.incomplete_lines,
+        limit=0,
+        unit="",
+        ok=requests.incomplete_lines == 0 or state == "running",
+        finding=f"requests.jsonl ends {end}",
+        advice="see in the log why writing stopped",
+    )
+
+
+def process_checks(workers: Iterable[Mapping[str, Any]], requests: Requests) -> Iterator[Check]:
+    """Whether each load process kept up. One without samples is not checked."""
+    for worker in workers:
+        health = worker.get("health") or {}
+        index = int(worker.get("index", 0))
+        subject = f"load process {index}"
+        lag_ms = (health.get("event_loop_lag_ms") or {}).get("p99")
+        if lag_ms is not None:
+            slow = _slow_seconds(health.get("slow_seconds") or [], index, requests)
+            yield Check(
+                name="event-loop lag p99",
+                subject=subject,
+                value=lag_ms,
+                limit=EVENT_LOOP_LAG_LIMIT_MS,
+                unit="ms",
+                ok=lag_ms <= EVENT_LOOP_LAG_LIMIT_MS,
+                finding=f"{subject}: event-loop lag p99 {lag_ms:,.1f} ms (limit {EVENT_LOOP_LAG_LIMIT_MS:g} ms){slow}",
+                advice="use more load processes (--processes), lower the rate, or free the machine of other work",
+            )
+        share = (health.get("cpu_share") or {}).get("p95")
+        if share is not None:
+            yield Check(
+                name="CPU p95",
+                subject=subject,
+                value=share,
+                limit=CPU_LIMIT,
+                unit="",
+                ok=share <= CPU_LIMIT,
+                finding=f"{subject}: CPU p95 {share:.0%} of its core (limit {CPU_LIMIT:.0%})",
+                advice="use more load processes (--processes), or lower the rate",
+            )
+
+
+def _slow_seconds(seconds: Sequence[Mapping[str, float]], worker: int, requests: Requests) -> str:
+    """The worst seconds by lag, in order of time, with the requests that were in flight in them."""
+    if not seconds:
+        return ""
+    worst = sorted(sorted(seconds, key=lambda second: -second["lag_ms"])[:_SLOW_SECONDS_NAMED], key=lambda s: s["t_s"])
+    named = [
+        f"{second['t_s']:g} s ({second['lag_ms']:,.0f} ms, {_in_flight(requests, worker, second['t_s']):,} in flight)"
+        for second in worst
+    ]
+    more = f" and {len(seconds) - len(worst):,} more seconds" if len(seconds) > len(worst) else ""
+    return f", high at {', '.join(named)}{more}"
+
+
+def _in_flight(requests: Requests, worker: int, second_s: float) -> int:
+    """Requests that a load process had open at some time in the second that starts at `second_s`."""
+    start_ns = round(second_s * 1e9)
+    sent = (requests.sent_ns != NEVER) & (requests.sent_ns < start_ns + 1_000_000_000)
+    open_still = (requests.ended_ns == NEVER) | (requests.ended_ns > start_ns)
+    return int((sent & open_still & (requests.worker == worker)).sum())

@@ -1,0 +1,134 @@
+"""Metric: name, label, unit and formula of every number, said once; headers and hovers read them from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["METRICS", "Metric"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of the report.
+
+    Attributes:
+        name: its key in `summary.json`.
+        label: its short name in tables and on axes.
+        unit: "" for a ratio or a count.
+        formula: what it is, in the stamps and names of a record.
+    """
+
+    name: str
+    label: str
+    unit: str
+    formula: str
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("scheduled", "scheduled", "", "requests scheduled in the window = completed + failed"),
+        Metric("completed", "completed", "", "requests scheduled in the window that ended ok"),
+        Metric("failed", "failed", "", "requests scheduled in the window with any outcome but ok"),
+        Metric("ttft_ms", "TTFT from send", "ms", "first_token_s - sent_s, of all that got a token"),
+        Metric(
+            "ttft_scheduled_ms",
+            "TTFT from schedule",
+            "ms",
+            "first_token_s - scheduled_s, of all that got a token: what the tenant's own user waits",
+        ),
+        Metric(
+            "tpot_ms",
+            "TPOT",
+            "ms/token",
+            "(last_token_s - first_token_s) / (output_tokens - tokens in the first chunk), per request",
+        ),
+        Metric("icl_ms", "ICL", "ms", "gap between consecutive content chunks, pooled over requests"),
+        Metric(
+            "itl_ms",
+            "ITL",
+            "ms/token",
+            "a chunk of k tokens gives k samples of gap / k; only from requests whose server tells k",
+        ),
+        Metric("e2e_ms", "e2e from send", "ms", "last_token_s - sent_s, of ok requests"),
+        Metric("e2e_scheduled_ms", "e2e from schedule", "ms", "last_token_s - scheduled_s, of ok requests"),
+        Metric("send_lag_ms", "send lag", "ms", "sent_s - scheduled_s: the client's own delay"),
+        Metric(
+            "asked_requests_per_s", "asked", "requests/s", "requests scheduled in the window / length of the window"
+        ),
+        Metric(
+            "offered_requests_per_s", "offered", "requests/s", "those of them that were sent in the window / length"
+        ),
+        Metric("requests_per_s", "finished", "requests/s", "ok requests that ended in the window / length"),
+        Metric(
+            "output_tokens_per_s",
+            "output",
+            "tokens/s",
+            "output tokens that arrived in the window, whatever became of their request / length",
+        ),
+        Metric(
+            "makespan_tokens_per_s",
+            "whole-run output",
+            "tokens/s",
+            "all output tokens of the run / (last last_token_s - first sent_s), warm-up and drain included",
+        ),
+        Metric(
+            "goodput_requests_per_s", "goodput", "requests/s", "requests_per_s over requests that met all their SLOs"
+        ),
+        Metric(
+            "goodput_tokens_per_s", "goodput", "tokens/s", "output_tokens_per_s over requests that met all their SLOs"
+        ),
+        Metric(
+            "slo_attainment",
+            "SLO attainment",
+            "",
+            "requests that met all their SLOs (TTFT and e2e from schedule) / requests scheduled in the window",
+        ),
+        Metric(
+            "jain_throughput",
+            "Jain, throughput",
+            "",
+            "(Σ y)² / (n Σ y²) over y = output_tokens_per_s / weight; 1 = equal",
+        ),
+        Metric(
+            "jain_service",
+            "Jain, service",
+            "",
+            "Jain's index over service / weight; service = weighted input + output tokens, credited when they arrive",
+        ),
+        Metric(
+            "jain_demand",
+            "Jain, satisfied demand",
+            "",
+            "Jain's index over min(1, service credited / service asked for in the window)",
+        ),
+        Metric("max_min_ratio", "max/min throughput", "", "largest / smallest output_tokens_per_s / weight"),
+        Metric("attainment_gap", "SLO attainment gap", "", "best minus worst tenant's SLO attainment"),
+        Metric(
+            "service_gap_max_tokens",
+            "largest service gap",
+            "tokens",
+            "largest |W_i / w_i - W_j / w_j| of two tenants while both are backlogged, from 0 at the start of each "
+            "such interval",
+        ),
+        Metric(
+            "service_gap_window_max_tokens",
+            "largest service gap, sliding",
+            "tokens",
+            "the same, counting at each instant only the service of the last fairness_window_s of the interval",
+        ),
+        Metric(
+            "starvation_s_max",
+            "longest starvation",
+            "s",
+            "longest stretch of the window in which a tenant had a request outstanding and received no token",
+        ),
+        Metric(
+            "cost_per_million_output_tokens",
+            "cost",
+            "USD per million output tokens",
+            "GPU price per hour × GPUs × window / output tokens arriving in it × 1e6; per tenant by share of "
+            "unweighted service",
+        ),
+    )
+}

@@ -1,0 +1,125 @@
+"""The summary as one self-contained page: figures inside, no script, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import jinja2
+
+from analysis.figures import Picture
+from analysis.intervals import PERCENTILES
+from analysis.metrics import METRICS
+from analysis.report import numbers
+from analysis.summary import Summary
+
+__all__ = ["page"]
+
+_HEADLINE = (
+    *(("ttft_scheduled_ms", name) for name in ("p50", "p95", "p99")),
+    *(("tpot_ms", name) for name in ("p50", "p99")),
+)
+_RATES = (
+    "asked_requests_per_s",
+    "requests_per_s",
+    "output_tokens_per_s",
+    "goodput_requests_per_s",
+    "goodput_tokens_per_s",
+    "makespan_tokens_per_s",
+)
+_LATENCIES = (
+    "ttft_scheduled_ms",
+    "ttft_ms",
+    "tpot_ms",
+    "icl_ms",
+    "itl_ms",
+    "e2e_scheduled_ms",
+    "e2e_ms",
+    "send_lag_ms",
+)
+_ADJUSTED_NOTE = "every failed request counted as +inf"
+
+
+def page(summary: Summary, pictures: Iterable[Picture]) -> str:
+    """`report.html`. Whatever comes from the run is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": numbers.number,
+        "count": numbers.count,
+        "ratio": numbers.ratio,
+        "share": numbers.share,
+        "percentile": numbers.percentile,
+        "interval": _interval,
+    }
+    content = summary.content
+    return environment.get_template("template.html").render(
+        **content,
+        metrics=METRICS,
+        rates=[METRICS[name] for name in _RATES],
+        rows=_rows(content),
+        latencies=list(_latency_groups(content)),
+        headline=_HEADLINE,
+        percentiles=list(PERCENTILES),
+        fairness_rows=_fairness_rows(content["fairness"]),
+        pictures=[
+            {
+                "title": picture.title,
+                "caption": picture.caption,
+                "data": base64.b64encode(picture.path.read_bytes()).decode("ascii"),
+            }
+            for picture in pictures
+        ],
+    )
+
+
+def _rows(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Each tenant's entry, and that of all together where there are several."""
+    rows = list(content["tenants"].items())
+    return [*rows, ("total", content["totals"])] if len(rows) > 1 else rows
+
+
+def _latency_groups(content: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """One group of rows for each latency that some request has, tenant by tenant."""
+    any_failed = sum(content["totals"]["failed"].values()) > 0
+    for name in _LATENCIES:
+        metric = METRICS[name]
+        if not content["totals"][name]["count"]:
+            continue
+        for key, label, formula in (
+            (name, metric.label, metric.formula),
+            (f"{name}_adjusted", f"{metric.label}, adjusted", f"{metric.formula}; {_ADJUSTED_NOTE}"),
+        ):
+            if key not in content["totals"] or (key != name and not any_failed):
+                continue
+            yield {
+                "label": label,
+                "unit": metric.unit,
+                "formula": formula,
+                "rows": [(tenant, entry[key]) for tenant, entry in _rows(content)],
+            }
+
+
+def _interval(latency: dict[str, Any], name: str) -> str:
+    """What stands behind a percentile."""
+    if not latency["count"]:
+        return "no samples"
+    low, high = (numbers.number(bound) for bound in latency["ci95"][name])
+    known = f"{latency['count']:,} samples, 95 % interval {low} to {high}"
+    return known if latency["certified"][name] else f"{known}; indicative: too few samples"
+
+
+def _fairness_rows(fairness: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if fairness is None:
+        return []
+    return [
+        {"metric": METRICS[name], "value": numbers.number(value) if METRICS[name].unit else numbers.ratio(value)}
+        for name, value in fairness.items()
+        if name != "series"
+    ]

@@ -1,0 +1,47 @@
+"""Numbers as a reader sees them: three digits that matter, `-` for undefined, `~` for indicative."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+__all__ = ["UNDEFINED", "count", "number", "percentile", "ratio", "share"]
+
+UNDEFINED = "-"
+
+
+def number(value: float | None) -> str:
+    """A measured value with three significant digits at least: 0.204, 20.4, 204, 20,412."""
+    if value is None:
+        return UNDEFINED
+    if math.isinf(value):
+        return "inf"
+    size = abs(value)
+    decimals = 0 if size >= 99.95 or size == 0 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
+    return f"{value:,.{decimals}f}"
+
+
+def percentile(latency: dict[str, Any], name: str) -> str:
+    """One percentile of a latency, with `~` before it while too few samples stand behind it."""
+    value = latency[name]
+    return f"{'' if value is None or latency['certified'][name] else '~'}{number(value)}"
+
+
+def ratio(value: float | None) -> str:
+    """A ratio such as Jain's index."""
+    return UNDEFINED if value is None else f"{value:.3f}"
+
+
+def share(value: float | None) -> str:
+    """A share of a whole, in per cent with the sign that says so."""
+    if value is None:
+        return UNDEFINED
+    percent = value * 100
+    if value < 1 and percent >= 99.95:
+        return "99.9%"  # never 100 % while one is missing
+    return f"{percent:.1f}%"
+
+
+def count(value: float | None) -> str:
+    """How many."""
+    return UNDEFINED if value is None else f"{value:,.0f}"

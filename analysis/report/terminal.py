@@ -1,0 +1,124 @@
+"""The summary on a terminal: the verdict first, then what each tenant got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.metrics import METRICS
+from analysis.report.numbers import count, number, percentile, ratio, share
+from analysis.summary import Summary
+
+__all__ = ["print_summary"]
+
+
+def print_summary(summary: Summary, report: Path, console: Console) -> None:
+    """Print verdict, tenants, fairness and the place of the report; right at 80 columns and wider."""
+    content = summary.content
+    console.print(_head(content["run"], content["window"]))
+    _print_verdict(content["verdict"], console)
+    console.print()
+    console.print(_tenants(content, console.width))
+    console.print()
+    for line in _failures(content):
+        console.print(Text(line))
+    console.print(Text(_fairness(content)))
+    notes = f"* {METRICS['ttft_scheduled_ms'].label}: counted from when a request was due."
+    if _indicative(content):
+        notes += " ~ indicative: too few samples."
+    console.print(Text(notes, style="dim"))
+    for note in content["run"]["notes"]:
+        console.print(Text(f"note: {note}"))
+    console.print(Text(f"report: {report}"), soft_wrap=True)
+
+
+def _head(run: dict[str, Any], window: dict[str, Any]) -> Text:
+    words = [str(run["name"])]
+    if window["start_s"] is not None:
+        words.append(f"window {window['start_s']:g} to {window['end_s']:g} s")
+    if run["simulated"]:
+        words.append("simulated server, no GPU")
+    return Text(" · ".join(words), style="bold")
+
+
+def _print_verdict(verdict: dict[str, Any], console: Console) -> None:
+    if verdict["status"] == "valid":
+        console.print(Text("valid", style="bold green") + Text(f": all {len(verdict['checks'])} checks passed"))
+        return
+    console.print(Text("suspect", style="bold red") + Text(": read the numbers with this in mind"))
+    for reason in verdict["reasons"]:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row("  -", Text(reason))
+        console.print(grid)
+
+
+def _tenants(content: dict[str, Any], width: int) -> Table:
+    """One row per tenant, and their total. Only names are cut where the terminal is narrow, never a number."""
+    ttft, tpot, output = METRICS["ttft_scheduled_ms"], METRICS["tpot_ms"], METRICS["output_tokens_per_s"]
+    titles = (
+        "requests\nok/due",
+        "\nfailed",
+        *(f"TTFT*\n{name} {ttft.unit}" for name in ("p50", "p95", "p99")),
+        *(f"{tpot.label}\n{name} ms" for name in ("p50", "p99")),
+        f"{output.label}\n{output.unit}",
+        "SLO\nmet",
+    )
+    rows = [(tenant, _cells(entry)) for tenant, entry in content["tenants"].items()]
+    several = len(rows) > 1
+    if several:
+        rows.append(("total", _cells(content["totals"])))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    widths = [
+        max(len(text) for text in (*title.split("\n"), *(cells[place] for _, cells in rows)))
+        for place, title in enumerate(titles)
+    ]
+    room = width - sum(widths) - len(widths)
+    table.add_column("\ntenant", overflow="ellipsis", no_wrap=True, max_width=max(8, min(room, 32)))
+    for title, wide in zip(titles, widths, strict=True):
+        table.add_column(title, justify="right", no_wrap=True, min_width=wide)
+    for place, (name, cells) in enumerate(rows, 1):
+        table.add_row(name, *cells, style="bold" if several and place == len(rows) else "")
+    return table
+
+
+def _cells(entry: dict[str, Any]) -> list[str]:
+    failed = sum(entry["failed"].values())
+    return [
+        f"{entry['completed']}/{entry['scheduled']}",
+        count(failed),
+        *(percentile(entry["ttft_scheduled_ms"], name) for name in ("p50", "p95", "p99")),
+        *(percentile(entry["tpot_ms"], name) for name in ("p50", "p99")),
+        number(entry["output_tokens_per_s"]),
+        share(entry["slo_attainment"]),
+    ]
+
+
+def _failures(content: dict[str, Any]) -> Iterator[str]:
+    """Each tenant's failures in the window, by outcome."""
+    for tenant, entry in content["tenants"].items():
+        outcomes = [f"{failed:,} {outcome}" for outcome, failed in entry["failed"].items() if failed]
+        if outcomes:
+            yield f"failed, {tenant}: {', '.join(outcomes)}"
+
+
+def _fairness(content: dict[str, Any]) -> str:
+    fairness = content["fairness"]
+    if fairness is None:
+        return "fairness: undefined, the tenants never ran together"
+    if len(content["tenants"]) == 1:
+        return "fairness: one tenant, nothing to compare"
+    return (
+        f"fairness (Jain's index, 1 = equal): throughput {ratio(fairness['jain_throughput'])}, "
+        f"service {ratio(fairness['jain_service'])}, satisfied demand {ratio(fairness['jain_demand'])}; "
+        f"max/min throughput {number(fairness['max_min_ratio'])}"
+    )
+
+
+def _indicative(content: dict[str, Any]) -> bool:
+    cells = [cell for entry in content["tenants"].values() for cell in _cells(entry)]
+    return any(cell.startswith("~") for cell in cells)

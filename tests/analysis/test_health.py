@@ -1,0 +1,130 @@
+"""Can a run be believed?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.health import Check, judge, process_checks, record_checks, state_check, tenant_checks
+from analysis.latency import describe
+from analysis.rates import Tally
+from fairshare_locust.record import OUTCOMES
+from tests.analysis.build import columns, record, worker
+
+
+def outcomes(**counts: int) -> tuple[int, ...]:
+    return tuple(counts.get(name, 0) for name in OUTCOMES)
+
+
+def of(counted: Tally, lag_ms: float = 1.0, ttft_ms: float = 100.0) -> dict[str, Check]:
+    checks = tenant_checks("chat", counted, describe(np.full(100, lag_ms)), describe(np.full(100, ttft_ms)))
+    return {check.name: check for check in checks}
+
+
+GOOD = Tally(outcomes=outcomes(ok=100), offered=100)
+
+
+def test_a_good_run_is_valid() -> None:
+    verdict = judge([state_check("complete", 70.0), *of(GOOD).values()])
+    assert (verdict.status, verdict.reasons) == ("valid", ())
+    assert len(verdict.checks) == 5
+
+
+@pytest.mark.parametrize(
+    ("lag_ms", "ttft_ms", "ok"),
+    [(10.0, 100.0, True), (10.1, 100.0, False), (50.0, 1000.0, True), (50.1, 1000.0, False)],
+)
+def test_send_lag_may_be_10_ms_or_5_per_cent_of_the_ttft(lag_ms: float, ttft_ms: float, ok: bool) -> None:
+    assert of(GOOD, lag_ms, ttft_ms)["send lag p99"].ok is ok
+
+
+@pytest.mark.parametrize(("offered", "ok"), [(100, True), (98, True), (97, False)])
+def test_two_per_cent_may_go_out_late(offered: int, ok: bool) -> None:
+    assert of(Tally(outcomes=outcomes(ok=100), offered=offered))["offered against asked"].ok is ok
+
+
+def test_a_reason_says_what_happened_and_what_to_do() -> None:
+    (reason,) = judge(of(GOOD, lag_ms=35.24).values()).reasons
+    assert reason == (
+        "chat: send lag p99 35.2 ms over 100 requests (limit 10.0 ms); requests went out late: raise max_in_flight "
+        "if all its slots were busy, else use more load processes (--processes), or lower the rate."
+    )
+
+
+def test_open_requests_at_the_end_are_suspect() -> None:
+    check = of(Tally(outcomes=outcomes(ok=97, cancelled=3), offered=100))["unfinished requests"]
+    assert not check.ok
+    assert check.finding == "chat: 3 of 100 requests were still open when the run ended"
+
+
+def test_a_window_without_requests_is_suspect() -> None:
+    nothing = describe(np.empty(0))
+    (check,) = tenant_checks("chat", Tally(), nothing, nothing)
+    assert (check.name, check.ok) == ("requests in the window", False)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("interrupted", "the run was interrupted at 42.0 s"),
+        ("running", "the run has not ended, or crashed: its last record is from 42.0 s"),
+    ],
+)
+def test_a_run_that_did_not_end_is_suspect(state: str, words: str) -> None:
+    (reason,) = judge([state_check(state, 42.0)]).reasons
+    assert words in reason
+
+
+def test_lost_records_are_suspect() -> None:
+    requests = columns([record("a"), record("b"), record("b", 1)])
+    asked = {"a": {"scheduled": 3}, "b": {"scheduled": 2}}
+    (reason,) = judge(record_checks(requests, "ab", asked, "complete")).reasons
+    assert reason.startswith("a: 3 requests fell due, 1 are on record; 2 are lost: ")
+    assert judge(record_checks(requests, "ab", asked, "running")).status == "valid"  # some are still on their way
+    assert judge(record_checks(requests, "ab", {}, "complete")).status == "valid"
+
+
+def test_more_records_than_requests_are_suspect() -> None:
+    (reason,) = judge(record_checks(columns([record()]), "a", {"a": {"scheduled": 0}}, "complete")).reasons
+    assert "more than there should be" in reason
+
+
+def test_repeated_records_are_suspect() -> None:
+    (reason,) = judge(record_checks(columns([record(), record()]), "ab", {}, "complete")).reasons
+    assert reason.startswith("1 records repeat a request_id")
+
+
+def test_load_processes_have_limits() -> None:
+    requests = columns([])
+    assert judge(process_checks([worker(0, lag_p99_ms=10.0, cpu_p95=0.9)], requests)).status == "valid"
+    lag, cpu = judge(process_checks([worker(0), worker(1, lag_p99_ms=10.1, cpu_p95=0.91)], requests)).reasons
+    assert lag.startswith("load process 1: event-loop lag p99 10.1 ms (limit 10 ms); ")
+    assert cpu.startswith("load process 1: CPU p95 91% of its core (limit 90%); ")
+
+
+def test_a_process_without_samples_is_not_checked() -> None:
+    assert list(process_checks([worker(0, lag_p99_ms=None, cpu_p95=None), {"index": 1}], columns([]))) == []
+
+
+def test_slow_seconds_are_named_with_the_requests_in_flight() -> None:
+    requests = columns(
+        [
+            record(index=0, scheduled_s=11.0, ended_s=12.5),  # open at 12 s
+            record(index=1, scheduled_s=12.9, first_token_s=13.2, ended_s=14.5),  # at 12, 13 and 14 s
+            record(index=2, scheduled_s=12.9, first_token_s=13.2, ended_s=14.5, worker=1),
+            record(index=3, scheduled_s=12.5, outcome="shed"),
+        ]
+    )
+    slow = [{"t_s": 12.0, "lag_ms": 35.1}, {"t_s": 13.0, "lag_ms": 50.0}]
+    check = next(process_checks([worker(0, lag_p99_ms=35.0, slow=slow)], requests))
+    assert check.finding == (
+        "load process 0: event-loop lag p99 35.0 ms (limit 10 ms), "
+        "high at 12 s (35 ms, 2 in flight), 13 s (50 ms, 1 in flight)"
+    )
+
+
+def test_only_the_worst_slow_seconds_are_named() -> None:
+    slow = [{"t_s": float(second), "lag_ms": 20.0 + second} for second in range(7)]
+    check = next(process_checks([worker(0, lag_p99_ms=35.0, slow=slow)], columns([])))
+    assert "high at 2 s (22 ms" in check.finding
+    assert check.finding.endswith("and 2 more seconds")

@@ -1,0 +1,218 @@
+"""Tables on the terminal, the page, and the files of a report."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from analysis import report_run
+from analysis.load import Slo, Tenant
+from analysis.metrics import METRICS
+from analysis.report import numbers
+from analysis.report.progress import ProgressBar
+from fairshare_locust.errors import RunDirectoryError
+from fairshare_locust.record import RequestRecord
+from tests.analysis.build import record, worker, write_run
+
+EVIL = "<script>alert('x')</script>"
+
+
+def several(tenant: str, count: int) -> list[RequestRecord]:
+    return [record(tenant, index, scheduled_s=index * 9.0 / count, gaps_us=[20_000] * 9) for index in range(count)]
+
+
+def printed(folder: Path, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    report_run(folder, console=console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def line_of(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def test_the_verdict_comes_first_with_its_reasons(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, several("a", 20) + several("b", 20), info={"workers": [worker(0, cpu_p95=0.99)]})
+    text = printed(folder)
+    assert text.index("suspect") < text.index("CPU p95 99%") < text.index("tenant ")
+    assert "use more load processes" in text
+
+
+def test_the_tenants_stand_in_a_table(tmp_path: Path) -> None:
+    slo = Slo(ttft_ms=1000)
+    failed = record("b", 99, outcome="timeout")
+    folder = write_run(
+        tmp_path, [*several("a", 20), *several("b", 3), failed], [Tenant(id="a", slo=slo), Tenant(id="b")]
+    )
+    text = printed(folder)
+    # TTFT 500 ms, TPOT 20 ms; 20 samples certify p50 only; 200 and 30 tokens in 10 s.
+    assert line_of(text, "a ").split() == ["a", "20/20", "0", "500", "~500", "~500", "20.0", "~20.0", "20.0", "100.0%"]
+    assert line_of(text, "b ").split() == ["b", "3/4", "1", "~500", "~500", "~500", "~20.0", "~20.0", "3.00", "-"]
+    assert "TTFT from schedule: counted from when a request was due" in text
+    assert "~ indicative" in text
+    assert "failed, b: 1 timeout" in text
+    assert str(folder / "analysis" / "report.html") in text.replace("\n", "")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(tmp_path: Path, width: int) -> None:
+    names = ["a-tenant-with-a-name-that-is-longer-than-any-column", "b"]
+    info = {"notes": ["a note " * 30], "workers": [worker(0, cpu_p95=0.99, lag_p99_ms=99.0)]}
+    text = printed(
+        write_run(
+            tmp_path / "run",
+            [one for name in names for one in several(name, 30)],
+            [Tenant(id=n) for n in names],
+            info=info,
+        ),
+        width,
+    )
+    table = [line for line in text.splitlines() if not line.startswith("report:")]
+    assert max(map(len, table)) <= width
+    assert "30/30" in line_of(text, "a-tenant")
+    assert "60/60" in line_of(text, "total")
+    assert ("…" in line_of(text, "a-tenant")) or width > 80
+
+
+def test_what_is_undefined_is_a_dash(tmp_path: Path) -> None:
+    text = printed(write_run(tmp_path, []))
+    assert line_of(text, "a ").split() == ["a", "0/0", "0", "-", "-", "-", "-", "-", "0", "-"]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_of(folder: Path) -> Page:
+    report_run(folder)
+    return Page((folder / "analysis" / "report.html").read_text(encoding="utf-8"))
+
+
+def test_whatever_comes_from_the_run_is_escaped(tmp_path: Path) -> None:
+    server = {"endpoint": EVIL, "engine": EVIL, "sharing": EVIL, "simulated": True, "command": [EVIL], "model": EVIL}
+    info = {
+        "name": EVIL,
+        "plan": EVIL,
+        "notes": [EVIL],
+        "servers": [server],
+        "versions": {EVIL: EVIL},
+        "hosts": [{"hostname": EVIL, "platform": EVIL, "cpu_count": 1}],
+    }
+    records = [record(EVIL, 0, outcome="http_error", status=500, error=EVIL)]
+    page = page_of(write_run(tmp_path, records, [Tenant(id=EVIL)], info=info))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.text.count(EVIL) >= 10
+
+
+def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    page = page_of(write_run(tmp_path, several("a", 5) + several("b", 5)))
+    sources = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")]
+    assert len(sources) == 4
+    assert all(source is not None and source.startswith("data:image/png;base64,") for source in sources)
+    assert {"link", "script", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
+
+
+def test_headings_carry_their_formula(tmp_path: Path) -> None:
+    page = page_of(write_run(tmp_path, several("a", 5) + several("b", 5), cost={"gpu_hour_usd": 1, "gpus": 1}))
+    hovers = {attributes.get("title") for _, attributes in page.tags}
+    for name in (
+        *("scheduled", "completed", "failed", "ttft_scheduled_ms", "tpot_ms", "icl_ms", "output_tokens_per_s"),
+        *("slo_attainment", "requests_per_s", "jain_throughput", "service_gap_max_tokens"),
+        "cost_per_million_output_tokens",
+    ):
+        assert METRICS[name].formula in hovers
+
+
+def test_the_page_says_verdict_and_failures(tmp_path: Path) -> None:
+    records = [*several("a", 5), record("b", 0, outcome="http_error", status=503, error="overloaded")]
+    page = page_of(write_run(tmp_path, records, info={"workers": [worker(0, cpu_p95=0.99)]}))
+    assert page.text.index("CPU p95 99%") < page.text.index("What each tenant got")
+    assert "overloaded" in page.text
+    assert "Simulated server" in page.text
+
+
+def test_every_number_has_a_label_and_a_formula(tmp_path: Path) -> None:
+    content = report_run(write_run(tmp_path, several("a", 2))).content
+    names = {*content["totals"], *content["fairness"]} - {"weight", "series", "output_tokens"}
+    assert {name.removesuffix("_adjusted") for name in names} <= set(METRICS)
+
+
+def test_a_report_writes_its_files_again_and_the_same(tmp_path: Path) -> None:
+    write_run(tmp_path, several("a", 5) + several("b", 5))
+    names = ["analysis/summary.json", "analysis/summary.csv", "analysis/report.html", "figures/ttft_cdf.png"]
+    report_run(tmp_path)
+    first = [(tmp_path / name).read_bytes() for name in names]
+    report_run(tmp_path)
+    assert [(tmp_path / name).read_bytes() for name in names] == first
+    assert json.loads(first[0])["schema"] == 1
+    assert sorted(path.name for path in (tmp_path / "analysis").iterdir()) == [
+        "report.html",
+        "summary.csv",
+        "summary.json",
+    ]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path, [])
+    (tmp_path / "analysis").write_text("a file in the way")
+    with pytest.raises(RunDirectoryError, match=r"analysis.* can't be written: File exists"):
+        report_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (0.2042, "0.204"),
+        (1.0, "1.00"),
+        (9.996, "10.0"),
+        (20.44, "20.4"),
+        (99.96, "100"),
+        (1234.5, "1,234"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers(value: float | None, expected: str) -> None:
+    assert numbers.number(value) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, "-"), (1.0, "100.0%"), (0.99999, "99.9%"), (0.5, "50.0%")])
+def test_shares(value: float | None, expected: str) -> None:
+    assert numbers.share(value) == expected
+
+
+def bar_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> str:
+    now = 100.0
+    monkeypatch.setattr("analysis.report.progress.time.monotonic", lambda: now)
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    with ProgressBar(console) as bar:
+        stage = bar.stage("reading records", 0.0, 0.5)
+        now += seconds
+        stage(0.5)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_bar_shows_after_a_second_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bar_after(0.9, monkeypatch) == ""
+    assert re.search(r"reading records .* 25%", bar_after(1.1, monkeypatch))

@@ -1,0 +1,279 @@
+"""All numbers of a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.load import Slo, Tenant
+from analysis.summary import Summary, summarise
+from fairshare_locust.record import RequestRecord
+from tests.analysis.build import record, run
+
+TENANTS = (Tenant(id="a", weight=1.0, slo=Slo(ttft_ms=600.0)), Tenant(id="b", weight=2.0))
+
+
+def example() -> list[RequestRecord]:
+    """Three requests in the window from 0 to 10 s."""
+    return [
+        # Chunks of 1, 2 and 2 tokens at 1.51, 1.61 and 1.91 s.
+        record(
+            "a",
+            0,
+            scheduled_s=1.0,
+            sent_s=1.01,
+            first_token_s=1.51,
+            gaps_us=[100_000, 300_000],
+            last_token_s=1.91,
+            ended_s=1.92,
+            input_tokens=10,
+            output_tokens=5,
+            chunk_tokens=[1, 2, 2],
+            requested_output_tokens=5,
+        ),
+        # Chunks of 2 tokens at 9.8, 9.9, 10.0 and 10.1 s: two of them in the window.
+        record(
+            "a",
+            1,
+            scheduled_s=9.0,
+            first_token_s=9.8,
+            gaps_us=[100_000] * 3,
+            last_token_s=10.1,
+            ended_s=10.1,
+            input_tokens=20,
+            output_tokens=8,
+            requested_output_tokens=8,
+        ),
+        # Tokens at 3.0 and 3.5 s, then nothing until it failed at 8 s.
+        record(
+            "b",
+            0,
+            scheduled_s=2.0,
+            first_token_s=3.0,
+            gaps_us=[500_000],
+            ended_s=8.0,
+            outcome="timeout",
+            error="no token for 4.5 s",
+            input_tokens=30,
+            requested_output_tokens=10,
+        ),
+    ]
+
+
+def summary_of(folder: Path, records: list[RequestRecord], *tenants: Tenant, **values: Any) -> Summary:
+    return summarise(run(folder, records, *tenants, **values))
+
+
+@pytest.fixture
+def worked(tmp_path: Path) -> dict[str, Any]:
+    cost = {"gpu_hour_usd": 3.6, "gpus": 1}  # 0.01 dollars for the window
+    content: dict[str, Any] = json.loads(summary_of(tmp_path, example(), *TENANTS, cost=cost).to_json())
+    return content
+
+
+def test_the_top_keys_stand_in_order(worked: dict[str, Any]) -> None:
+    assert ", ".join(worked) == (
+        "schema, run, verdict, window, tenants, totals, fairness, interference, gpu, server, cost, sources"
+    )
+    assert worked["interference"] is worked["gpu"] is worked["server"] is None
+
+
+def test_counts_and_rates_worked_by_hand(worked: dict[str, Any]) -> None:
+    a, b, total = worked["tenants"]["a"], worked["tenants"]["b"], worked["totals"]
+    assert [entry["scheduled"] for entry in (a, b, total)] == [2, 1, 3]
+    assert [entry["completed"] for entry in (a, b, total)] == [2, 0, 2]
+    assert [entry["failed"]["timeout"] for entry in (a, b, total)] == [0, 1, 1]
+    assert [entry["output_tokens_per_s"] for entry in (a, b, total)] == [0.9, 0.2, 1.1]
+    assert [entry["requests_per_s"] for entry in (a, b, total)] == [0.1, 0.0, 0.1]  # the second ended at 10.1 s
+    assert [entry["asked_requests_per_s"] for entry in (a, b, total)] == [0.2, 0.1, 0.3]
+    assert [entry["offered_requests_per_s"] for entry in (a, b, total)] == [0.2, 0.1, 0.3]
+    assert [entry["goodput_requests_per_s"] for entry in (a, b, total)] == [0.1, 0.0, 0.1]
+    assert [entry["goodput_tokens_per_s"] for entry in (a, b, total)] == [0.5, 0.0, 0.5]
+    assert [entry["slo_attainment"] for entry in (a, b, total)] == [0.5, None, 0.5]
+    assert a["makespan_tokens_per_s"] == pytest.approx(13 / 9.09)
+    assert b["makespan_tokens_per_s"] == pytest.approx(2 / 1.5)
+    assert total["makespan_tokens_per_s"] == pytest.approx(15 / 9.09)
+    assert [entry["starvation_s_max"] for entry in (a, b, total)] == [0.8, 4.5, 4.5]
+    assert worked["window"]["start_s"] == 0
+    assert worked["window"]["end_s"] == 10
+
+
+def test_latencies_worked_by_hand(worked: dict[str, Any]) -> None:
+    def values(entry: dict[str, Any], name: str) -> tuple[Any, ...]:
+        return tuple(entry[name][key] for key in ("count", "mean", "p50", "p90"))
+
+    a, b, total = worked["tenants"]["a"], worked["tenants"]["b"], worked["totals"]
+    assert values(a, "ttft_ms") == (2, 650.0, 500.0, 800.0)
+    assert values(a, "ttft_scheduled_ms") == (2, 655.0, 510.0, 800.0)
+    assert values(b, "ttft_ms") == (1, 1000.0, 1000.0, 1000.0)
+    assert values(total, "ttft_ms") == (3, pytest.approx(2300 / 3), 800.0, 1000.0)
+    assert values(a, "tpot_ms") == (2, pytest.approx((100 + 300 / 7) / 2), pytest.approx(300 / 7), 100.0)
+    assert values(b, "tpot_ms") == (1, 500.0, 500.0, 500.0)
+    assert values(a, "icl_ms") == (5, 140.0, 100.0, 300.0)
+    assert values(total, "icl_ms") == (6, 200.0, 100.0, 500.0)
+    assert values(a, "itl_ms") == (4, 100.0, 50.0, 150.0)  # of the first request only
+    assert a["itl_ms"]["share_of_requests"] == 0.5
+    assert total["itl_ms"]["share_of_requests"] == pytest.approx(1 / 3)
+    assert values(a, "e2e_ms") == (2, 1000.0, 900.0, 1100.0)
+    assert values(a, "e2e_scheduled_ms") == (2, 1005.0, 910.0, 1100.0)
+    assert values(b, "e2e_ms") == (0, None, None, None)
+    assert values(a, "send_lag_ms") == (2, 5.0, 0.0, 10.0)
+    assert values(total, "ttft_ms_adjusted") == (3, "inf", 800.0, "inf")
+    assert values(b, "e2e_ms_adjusted") == (1, "inf", "inf", "inf")
+
+
+def test_fairness_worked_by_hand(worked: dict[str, Any]) -> None:
+    fairness = worked["fairness"]
+    # 0.9 / 1 and 0.2 / 2 tokens/s
+    assert fairness["jain_throughput"] == pytest.approx(1.0 / (2 * (0.81 + 0.01)))
+    assert fairness["max_min_ratio"] == pytest.approx(9.0)
+    # a: 10 + 20 + 2 · 9 = 48, over weight 1; b: 30 + 2 · 2 = 34, over weight 2
+    assert fairness["jain_service"] == pytest.approx(65**2 / (2 * (48**2 + 17**2)))
+    # a got 48 of 20 + 36; b got 34 of 30 + 2 · 10
+    assert fairness["jain_demand"] == pytest.approx((6 / 7 + 0.68) ** 2 / (2 * ((6 / 7) ** 2 + 0.68**2)))
+    assert fairness["attainment_gap"] == 0  # only a has an SLO
+    assert fairness["service_gap_max_tokens"] is None  # never both waiting
+    assert fairness["starvation_s_max"] == 4.5
+    series = fairness["series"]
+    assert series["t_s"] == [0, 5]
+    assert series["jain_throughput"] == [pytest.approx(6**2 / (2 * (25 + 1))), 1.0]  # from 5 s on, b is idle
+    assert series["starvation_s_max"] == [1.5, 3.0]  # b from 3.5 to 5 s, and from 5 to 8 s
+    assert {len(values) for values in series.values()} == {2}
+
+
+def test_cost_worked_by_hand(worked: dict[str, Any]) -> None:
+    assert worked["cost"]["cost_per_million_output_tokens"] == pytest.approx(0.01 / 11 * 1e6)
+    assert worked["cost"]["tenants"]["a"] == pytest.approx(0.01 * 48 / 82 / 9 * 1e6)
+
+
+def test_sources_count_the_whole_run(tmp_path: Path) -> None:
+    records = [*example(), record("a", 2, scheduled_s=11.0, phase="drain", tokens_from="chunks")]
+    (tmp_path / "locust_stats.csv").write_text(
+        "Type,Name,Request Count,Failure Count\nopenai_chat,a,3,0\nopenai_chat,b,1,0\n"
+    )
+    sources = summary_of(tmp_path, records, *TENANTS).content["sources"]
+    assert sources["requests_lines"] == 4
+    a, b = sources["tenants"]["a"], sources["tenants"]["b"]
+    assert a["records"] == a["by_outcome"]["ok"] == 3
+    assert a["by_phase"] == {"measure": 2, "drain": 1}
+    assert a["tokens_from"] == {"usage": pytest.approx(2 / 3), "tokenizer": 0, "chunks": pytest.approx(1 / 3)}
+    assert (a["agree"], b["agree"], sources["locust_agrees"]) == (True, False, False)  # b's failure is missing
+    assert sources["errors"] == [
+        {"tenant": "b", "outcome": "timeout", "status": None, "error": "no token for 4.5 s", "count": 1}
+    ]
+
+
+def test_building_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (summary_of(tmp_path, example(), *TENANTS) for _ in range(2))
+    assert first.to_json() == second.to_json()
+    assert first.to_csv() == second.to_csv()
+
+
+def test_no_request_leaves_everything_undefined(tmp_path: Path) -> None:
+    content = summary_of(tmp_path, []).content
+    assert content["verdict"]["status"] == "suspect"
+    assert content["tenants"]["a"]["scheduled"] == 0
+    assert content["tenants"]["a"]["ttft_ms"]["p50"] is None
+    assert content["fairness"]["jain_throughput"] is None
+    assert content["fairness"]["series"]["jain_throughput"] == [None, None]
+
+
+def test_one_tenant_that_got_one_token(tmp_path: Path) -> None:
+    content = summary_of(tmp_path, [record()], Tenant(id="a")).content
+    assert content["totals"]["output_tokens_per_s"] == 0.1
+    assert content["totals"]["tpot_ms"]["count"] == 0
+    assert content["fairness"]["jain_throughput"] == 1.0
+    assert content["fairness"]["service_gap_max_tokens"] is None
+    assert content["cost"] is None
+
+
+def test_all_failed(tmp_path: Path) -> None:
+    records = [record("a", index, outcome="connection_error", error="refused") for index in range(3)]
+    content = summary_of(tmp_path, records, Tenant(id="a", slo=Slo(ttft_ms=1))).content
+    entry = content["tenants"]["a"]
+    assert (entry["completed"], entry["failed"]["connection_error"]) == (0, 3)
+    assert entry["slo_attainment"] == 0
+    assert entry["ttft_ms"]["count"] == 0
+    assert entry["ttft_ms_adjusted"]["p50"] == math.inf
+    assert content["fairness"]["jain_demand"] is None
+
+
+def test_a_window_of_no_length(tmp_path: Path) -> None:
+    measure = {"name": "measure", "start_s": 3.0, "end_s": 3.0, "measured": True, "tenants": ["a", "b"]}
+    content = summary_of(tmp_path, example(), *TENANTS, info={"phases": [measure]}).content
+    assert content["window"]["start_s"] is None
+    assert content["totals"]["output_tokens_per_s"] is None
+    assert content["fairness"] is None
+    assert content["verdict"]["status"] == "suspect"
+
+
+def test_tenants_alone_are_measured_each_in_its_own_window(tmp_path: Path) -> None:
+    phases = [
+        {"name": "solo-a/measure", "start_s": 0.0, "end_s": 5.0, "measured": True, "tenants": ["a"]},
+        {"name": "solo-b/measure", "start_s": 5.0, "end_s": 15.0, "measured": True, "tenants": ["b"]},
+    ]
+    records = [
+        record("a", 0, scheduled_s=1.0),
+        record("a", 1, scheduled_s=6.0),  # in b's window: not a's
+        record("b", 0, scheduled_s=6.0, gaps_us=[1000, 1000]),
+    ]
+    cost = {"gpu_hour_usd": 3.6, "gpus": 1}
+    content = summary_of(tmp_path, records, info={"phases": phases, "ended_s": 20.0}, cost=cost).content
+    assert content["fairness"] is None
+    assert content["window"]["start_s"] is None
+    assert content["window"]["tenants"] == {"a": [[0, 5]], "b": [[5, 15]]}
+    assert [content["tenants"][name]["output_tokens_per_s"] for name in "ab"] == [1 / 5, 3 / 10]
+    assert content["totals"]["scheduled"] == 2
+    assert content["totals"]["output_tokens_per_s"] == 4 / 15
+    # a: 5 s for 1 token; b: 10 s for 3 tokens, less what a's late request took of them (service 2 of 8).
+    assert content["cost"]["tenants"] == {"a": pytest.approx(5e-3 * 1e6), "b": pytest.approx(7.5e-3 / 3 * 1e6)}
+
+
+def test_a_crashed_run_is_analysed_until_its_last_record(tmp_path: Path) -> None:
+    info: dict[str, Any] = {"state": "running", "ended_s": None, "asked": {}}
+    content = summary_of(tmp_path, example()[:1], *TENANTS, info=info).content
+    assert content["run"]["state"] == "running"
+    assert content["window"]["end_s"] == 1.92
+    assert content["tenants"]["a"]["output_tokens_per_s"] == 5 / 1.92
+    assert any("crashed" in reason for reason in content["verdict"]["reasons"])
+
+
+def test_an_interrupted_run_says_so(tmp_path: Path) -> None:
+    content = summary_of(tmp_path, example(), *TENANTS, info={"state": "interrupted"}).content
+    assert "the run was interrupted at 12.0 s" in content["verdict"]["reasons"][0]
+
+
+def test_an_incomplete_last_line_is_counted(tmp_path: Path) -> None:
+    from analysis.load import load_run
+    from tests.analysis.build import write_run
+
+    write_run(tmp_path, example(), TENANTS)
+    with open(tmp_path / "requests.jsonl", "ab") as file:
+        file.write(record("b", 1).to_json()[:50])
+    content = summarise(load_run(tmp_path)).content
+    assert content["sources"]["incomplete_lines"] == 1
+    assert content["tenants"]["b"]["scheduled"] == 1
+    assert any("ends inside a record" in reason for reason in content["verdict"]["reasons"])
+
+
+def test_the_csv_has_a_row_for_each_tenant_and_the_total(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(summary_of(tmp_path, example(), *TENANTS).to_csv())))
+    assert [row["tenant"] for row in rows] == ["a", "b", "total"]
+    assert [row["scheduled"] for row in rows] == ["2", "1", "3"]
+    assert [row["failed_timeout"] for row in rows] == ["0", "1", "1"]
+    assert [row["ttft_ms_p50"] for row in rows] == ["500.0", "1000.0", "800.0"]
+    assert rows[1]["slo_attainment"] == ""
+    assert rows[1]["e2e_ms_adjusted_p50"] == "inf"
+
+
+def test_the_timeline_covers_warm_up_and_drain(tmp_path: Path) -> None:
+    timeline = summary_of(tmp_path, example(), *TENANTS).curves.timeline
+    assert (timeline.edges_s[0], timeline.edges_s[-1]) == (0, 12)
+    tokens = (timeline.tokens_per_s * (timeline.edges_s[1:] - timeline.edges_s[:-1])).sum(axis=1)
+    assert tokens.tolist() == pytest.approx([13, 2])
