@@ -22,7 +22,7 @@ def report_run(run_path: Path | str, *, progress: bool = False, console: Console
 
     Args:
         run_path: a run directory, or a link to one.
-        progress: show a bar on the console when the work takes longer than a second.
+        progress: show a bar on standard error when the work takes longer than a second.
         console: where the tables go; None prints nothing.
 
     Raises RunDirectoryError when `run_path` is no run directory or one of its files can't be read or written.

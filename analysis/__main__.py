@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        summary = report_run(options.run, progress=console.is_terminal, console=console)
+        summary = report_run(options.run, progress=sys.stderr.isatty(), console=console)
     except FairshareError as error:
         print(f"error: {error}", file=sys.stderr)
         return _ERROR

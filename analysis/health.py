@@ -16,6 +16,7 @@ __all__ = ["Check", "Verdict", "judge", "process_checks", "record_checks", "stat
 
 SEND_LAG_LIMIT_MS = 10.0
 SEND_LAG_LIMIT_OF_TTFT = 0.05
+STALL_LIMIT_MS = 200.0  # one stall is no percentile of a long run, but every request in it is off by as much
 EVENT_LOOP_LAG_LIMIT_MS = 10.0
 CPU_LIMIT = 0.90
 SHORTFALL_LIMIT = 0.02
@@ -127,8 +128,8 @@ def tenant_checks(tenant: str, counted: Tally, send_lag: Latency, ttft: Latency)
             ok=lag_ms <= limit_ms,
             finding=f"{tenant}: send lag p99 {lag_ms:,.1f} ms over {send_lag.count:,} requests "
             f"(limit {limit_ms:,.1f} ms)",
-            advice="requests went out late: raise max_in_flight if all its slots were busy, else use more load "
-            "processes (--processes), or lower the rate",
+            advice="requests went out late: raise max_in_flight if all its slots were busy, else lower the rate, or "
+            "free the machine of other work",
         )
     if counted.scheduled:
         shortfall = abs(counted.scheduled - counted.offered) / counted.scheduled
@@ -141,7 +142,7 @@ def tenant_checks(tenant: str, counted: Tally, send_lag: Latency, ttft: Latency)
             ok=shortfall <= SHORTFALL_LIMIT,
             finding=f"{tenant}: {counted.offered:,} of {counted.scheduled:,} requests due in the window "
             f"were sent in it ({shortfall:.1%} short; limit {SHORTFALL_LIMIT:.0%})",
-            advice="raise max_in_flight, use more load processes, or lower the rate",
+            advice="raise max_in_flight, or lower the rate",
         )
         unfinished = counted.failed["cancelled"]
         yield Check(
@@ -222,7 +223,18 @@ def process_checks(workers: Iterable[Mapping[str, Any]], requests: Requests) -> 
                 unit="ms",
                 ok=lag_ms <= EVENT_LOOP_LAG_LIMIT_MS,
                 finding=f"{subject}: event-loop lag p99 {lag_ms:,.1f} ms (limit {EVENT_LOOP_LAG_LIMIT_MS:g} ms){slow}",
-                advice="use more load processes (--processes), lower the rate, or free the machine of other work",
+                advice="lower the rate, or free the machine of other work",
+            )
+            stall_ms = health["event_loop_lag_ms"]["max"]
+            yield Check(
+                name="longest event-loop stall",
+                subject=subject,
+                value=stall_ms,
+                limit=STALL_LIMIT_MS,
+                unit="ms",
+                ok=stall_ms <= STALL_LIMIT_MS,
+                finding=f"{subject}: stood still for {stall_ms:,.0f} ms (limit {STALL_LIMIT_MS:g} ms){slow}",
+                advice="what arrived meanwhile was stamped late: free the machine of other work, and run again",
             )
         share = (health.get("cpu_share") or {}).get("p95")
         if share is not None:
@@ -234,7 +246,7 @@ def process_checks(workers: Iterable[Mapping[str, Any]], requests: Requests) -> 
                 unit="",
                 ok=share <= CPU_LIMIT,
                 finding=f"{subject}: CPU p95 {share:.0%} of its core (limit {CPU_LIMIT:.0%})",
-                advice="use more load processes (--processes), or lower the rate",
+                advice="lower the rate, or use a faster machine",
             )
 
 

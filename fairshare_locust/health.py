@@ -76,9 +76,13 @@ class HealthSampler:
 
     def _lag(self, lag_ms: float) -> None:
         lag_ms = max(lag_ms, _SMALLEST_MS)
-        bin_ = math.ceil(math.log(lag_ms / _SMALLEST_MS, _BIN_RATIO))
-        self._lag_bins[bin_] = self._lag_bins.get(bin_, 0) + 1
         self._lag_max_ms = max(lag_ms, self._lag_max_ms or 0.0)
+        # A stall keeps samples from being taken; those that were due in it would have found what was left of it.
+        left_ms = lag_ms
+        while left_ms > 0:
+            bin_ = math.ceil(math.log(max(left_ms, _SMALLEST_MS) / _SMALLEST_MS, _BIN_RATIO))
+            self._lag_bins[bin_] = self._lag_bins.get(bin_, 0) + 1
+            left_ms -= _LAG_EVERY_S * 1000
         if lag_ms > _SLOW_MS:
             end_s = self._clock.now_s()
             # A long stall covers several seconds; each of them was slow.

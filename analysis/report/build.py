@@ -20,7 +20,7 @@ __all__ = ["build_report"]
 
 def build_report(path: Path, *, progress: bool, console: Console | None) -> Summary:
     """Read, compute, write and print; see `analysis.report_run`."""
-    with ProgressBar((console or Console(stderr=True)) if progress else None) as bar:
+    with ProgressBar(Console(stderr=True) if progress else None) as bar:
         run = load_run(path, bar.stage("reading records", 0.0, 0.6))
         summary = summarise(run, bar.stage("computing", 0.6, 0.85))
         report = run.path / "analysis" / "report.html"

@@ -47,7 +47,7 @@ def test_a_reason_says_what_happened_and_what_to_do() -> None:
     (reason,) = judge(of(GOOD, lag_ms=35.24).values()).reasons
     assert reason == (
         "chat: send lag p99 35.2 ms over 100 requests (limit 10.0 ms); requests went out late: raise max_in_flight "
-        "if all its slots were busy, else use more load processes (--processes), or lower the rate."
+        "if all its slots were busy, else lower the rate, or free the machine of other work."
     )
 
 
