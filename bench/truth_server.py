@@ -220,8 +220,6 @@ class TruthServer:
         first = answer.written
         last = min(first + table.chunks_per_segment, chunks)
         segment = b"".join(self._chunk(answer, number) for number in range(first, last))
-        if last == chunks:
-            segment += self._ending(answer)
         pieces = table.pieces_per_chunk
         if pieces > 1:
             size = -(-len(segment) // pieces)
@@ -233,6 +231,8 @@ class TruthServer:
                 return
             answer.piece = 0
             segment = part
+        if last == chunks:
+            segment += self._ending(answer)
         now = time.monotonic_ns()
         self._send(connection, segment)
         for number in range(first, last):
