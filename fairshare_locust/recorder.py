@@ -6,7 +6,6 @@ import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from time import monotonic
 from typing import Any
 
 import gevent
@@ -15,6 +14,7 @@ from gevent.event import Event
 from locust.env import Environment
 
 from fairshare_locust.client.exchange import Exchange
+from fairshare_locust.client.pacer import pacer
 from fairshare_locust.clock import RunClock
 from fairshare_locust.profile.model import Tenant
 from fairshare_locust.record import RecordWriter, RequestRecord, RunDirectory
@@ -27,8 +27,6 @@ __all__ = ["Recorder", "RequestFailed"]
 _log = logging.getLogger(__name__)
 
 _FLUSH_EVERY_S = 0.5
-# Records are made in slices of this length, between which the event loop reads and stamps what has arrived.
-_SLICE_S = 0.0005
 
 
 class RequestFailed(Exception):  # noqa: N818 - it is Locust's failure message, not an error of ours
@@ -58,12 +56,10 @@ class Recorder:
     def _work_off(self) -> None:
         while True:
             self._something.wait()
-            until = monotonic() + _SLICE_S
-            while self._later and monotonic() < until:
+            self._something.clear()
+            while self._later:
                 self._later.popleft()()
-            if not self._later:
-                self._something.clear()
-            gevent.sleep(0)
+                pacer().pause()
 
     def settle(self) -> None:
         """Make every record that was put off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import shutil
@@ -147,6 +148,9 @@ class Run:
     def begin(self) -> None:
         """Every slot is spawned: t = 0. Runs the phases in the calling greenlet, until the load has ended."""
         assert self._clock is not None
+        # What is there now stays: the collector need not look at it again while stamps are taken.
+        gc.collect()
+        gc.freeze()
         self._clock.start(_LEAD_S)
         self._health = HealthSampler(self._clock)
         self._write_run(None)
@@ -273,6 +277,7 @@ class Run:
         if self._clock is None or self._recorder is None or self._directory is None:
             self.stop_servers()
             return
+        gc.unfreeze()
         for load in self.loads.values():
             load.close()
         if self._health is not None:

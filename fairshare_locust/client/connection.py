@@ -23,6 +23,8 @@ __all__ = ["Connection", "Receiver"]
 _PlainSocket: Any = monkey.get_original("socket", "socket")
 
 _RECEIVE_BYTES = 4096
+# A stream of short segments is cheaper to receive into objects that Python's own allocator serves (512 bytes).
+_SHORT_BYTES = 448
 
 
 class Receiver:
@@ -42,10 +44,22 @@ class Receiver:
 class Connection:
     """An open connection, to one endpoint, for one request at a time."""
 
-    __slots__ = ("_incoming", "_outgoing", "_socket", "_tls", "_watcher", "idle_since", "receiver")
+    __slots__ = (
+        "_incoming",
+        "_outgoing",
+        "_receive",
+        "_receive_bytes",
+        "_socket",
+        "_tls",
+        "_watcher",
+        "idle_since",
+        "receiver",
+    )
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
+        self._receive = socket.recv
+        self._receive_bytes = _RECEIVE_BYTES
         self._tls: ssl.SSLObject | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -122,10 +136,23 @@ class Connection:
         self.receiver = receiver
         self._watcher.start(self._readable)
 
+    def expect(self, segment_bytes: int) -> None:
+        """What arrives next will mostly be segments of about this size. A hint: longer ones cost a second read."""
+        short = self._tls is None and segment_bytes < _SHORT_BYTES * 0.9
+        self._receive_bytes = _SHORT_BYTES if short else _RECEIVE_BYTES
+
     def pause(self) -> None:
         """Nobody gets what arrives (it waits in the kernel)."""
         self._watcher.stop()
+        self._receive_bytes = _RECEIVE_BYTES
         self.receiver = None
+
+    def hang_up(self) -> None:
+        """Shut both directions, so that a `send` under way ends; only `close` is of use afterwards."""
+        try:
+            self._socket.shutdown(gevent_socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer was faster
 
     @property
     def quiet(self) -> bool:
@@ -152,7 +179,7 @@ class Connection:
         if receiver is None:
             return
         try:
-            data = self._socket.recv(_RECEIVE_BYTES)
+            data = self._receive(self._receive_bytes)
             stamp = monotonic()
         except BlockingIOError:
             return
@@ -163,6 +190,8 @@ class Connection:
             self._decrypt(self._tls, stamp, data, receiver)
         elif data:
             receiver.received(stamp, data)
+            if len(data) == self._receive_bytes:
+                self._receive_bytes = _RECEIVE_BYTES
         else:
             receiver.closed(None)
 

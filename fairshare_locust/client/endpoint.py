@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -32,9 +33,10 @@ class Endpoint:
             port = parts.port
         except ValueError as error:
             raise ServingError(f"endpoint {url!r}: {error}; give a URL such as http://127.0.0.1:8000") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        well_formed = parts.scheme in ("http", "https") and port != 0 and re.fullmatch("[!-~]+", url)
+        if not well_formed or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
             raise ServingError(
-                f"endpoint {url!r} is no http:// or https:// URL with a host (and without a password); "
+                f"endpoint {url!r} is no http:// or https:// URL with a host (in ASCII, without password or query); "
                 "give one such as http://127.0.0.1:8000"
             )
         prefix = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")

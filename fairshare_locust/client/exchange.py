@@ -14,6 +14,7 @@ from gevent.hub import Waiter
 from fairshare_locust.client.connection import Connection, Receiver
 from fairshare_locust.client.dialects import Dialect, Transcript
 from fairshare_locust.client.dialects.dialect import error_message
+from fairshare_locust.client.pacer import pacer
 from fairshare_locust.client.sse import SseParser
 from fairshare_locust.client.template import Template
 from fairshare_locust.profile.model import Timeouts
@@ -24,6 +25,8 @@ __all__ = ["Exchange"]
 # After the first token, segments are put aside and parsed so many at a time: parsing never stands between
 # two stamps for long, and a long answer never piles up.
 _DIGEST_EVERY = 16
+# An event may be no plain one by chance (a quote in its text), or all of them by nature (each with a count).
+_TEMPLATE_TRIES = 4
 # The end of a chunked answer: its last bytes as a whole, or, in a segment shorter than that, perhaps a part of them.
 _ANSWER_ENDS = (b"\r\n\r\n", b"[DONE]\n\n\r\n")
 _SHORTEST_WHOLE_END = 8
@@ -43,6 +46,7 @@ class Exchange(Receiver):
         "_aborted",
         "_between_chunks",
         "_chunked",
+        "_collecting",
         "_connection",
         "_content_type",
         "_deadline_timer",
@@ -55,9 +59,11 @@ class Exchange(Receiver):
         "_put_aside",
         "_request",
         "_reusable",
+        "_sent",
         "_stamp",
         "_stamps",
         "_template",
+        "_template_tries",
         "_timeouts",
         "_waiter",
         "_woken",
@@ -87,11 +93,14 @@ class Exchange(Receiver):
         self._stamps: list[float] = []  # of the segments put aside
         self._put_aside: list[bytes] = []
         self._template: Template | None = None
+        self._template_tries = _TEMPLATE_TRIES
+        self._collecting = False  # segments are put aside
         self._chunked = False
         self._between_chunks = False  # the HTTP parser is at the end of a chunk
         self._framed = False
         self._woken = False
         self._reusable = False
+        self._sent = False  # the whole request was
         self._content_type = ""
         self._error_body = b""
         self._ended_stream = False
@@ -141,6 +150,7 @@ class Exchange(Receiver):
         connection.listen(self)
         try:
             connection.send(self._request, deadline)
+            self._sent = True
         except OSError:
             # The receiving side says what became of it: a server that refuses early may close before it has
             # read everything, with its answer on the way. If nothing comes, the deadline does.
@@ -155,10 +165,12 @@ class Exchange(Receiver):
 
     def _let_go(self, release: Callable[[Connection], None]) -> None:
         self._disarm()
+        self._digest()
+        self._http = None  # it knows our methods: without it nothing here waits for the garbage collector
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if self._reusable:
+        if self._reusable and self._sent:
             connection.pause()
             release(connection)
         else:
@@ -167,10 +179,7 @@ class Exchange(Receiver):
     def cancel(self, reason: str) -> None:
         """Settle what a kill left open; no effect on an exchange that has its outcome."""
         if self.outcome is None:
-            try:
-                self._digest()
-            finally:
-                self._settle("cancelled", reason)
+            self._settle(*(self._judge() if self.complete else ("cancelled", reason)))
 
     def abort(self, outcome: Outcome, reason: str) -> None:
         """From another greenlet: end this exchange soon, with this outcome."""
@@ -215,15 +224,11 @@ class Exchange(Receiver):
 
     def received(self, stamp: float, data: bytes) -> None:
         """Take in a segment. The only code that runs for every one; most are put aside, stamped."""
-        if (
-            self._template is not None
-            and self.on_token is None
-            and not data.endswith(_ANSWER_ENDS)
-            and len(data) >= _SHORTEST_WHOLE_END
-        ):
+        if self._collecting and not data.endswith(_ANSWER_ENDS) and len(data) >= _SHORTEST_WHOLE_END:
+            put_aside = self._put_aside
+            put_aside.append(data)
             self._stamps.append(stamp)
-            self._put_aside.append(data)
-            if len(self._stamps) >= _DIGEST_EVERY:
+            if len(put_aside) >= _DIGEST_EVERY:
                 self._digest()
             return
         self._digest()
@@ -253,13 +258,14 @@ class Exchange(Receiver):
         try:
             self._http.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._between_chunks = False
+            self._reusable = False
             if not self.complete:
                 self._wake(("http_error", f"malformed HTTP: {error}"))
 
     def closed(self, error: OSError | None) -> None:
         """The peer closed, or the connection broke."""
         self._digest()
-        self.ended_at = monotonic()
         if error is None and self.headers_at is not None and not self._framed:
             self._wake(None)  # a body without length ends with its connection
         elif self.status not in (None, 200):
@@ -286,8 +292,10 @@ class Exchange(Receiver):
             self.ended_at = monotonic()
         if self._connection is not None:
             self._connection.pause()
+            if not self._sent:
+                self._connection.hang_up()  # the greenlet may be waiting for the peer to take the rest
         self._disarm()
-        gevent.get_hub().loop.run_callback(self._waiter.switch, verdict)
+        pacer().call(self._waiter.switch, verdict)
 
     def _understand(self, stamp: float, data: bytes) -> None:
         transcript = self.transcript
@@ -307,18 +315,23 @@ class Exchange(Receiver):
                 self.on_first_token(self, stamp)
         if self.on_token is not None:
             self.on_token(self, stamp)
-        if self._template is None and self._chunked and len(events) == 1 and transcript.error is None:
-            self._template = self._make_template(events[0], data)
+        if self._template_tries and self._chunked and len(events) == 1 and transcript.error is None:
+            self._template_tries -= 1
+            self._make_template(events[0], data)
 
-    def _make_template(self, event: bytes, data: bytes) -> Template | None:
-        """A template of an event that is the whole content of its piece of body, if it is a plain one."""
+    def _make_template(self, event: bytes, data: bytes) -> None:
+        """Make a template of an event that is the whole content of its piece of body, if it is a plain one."""
         if self.transcript.chunk_tokens or not data.endswith(event + b"\n\n"):
-            return None
+            return
         bounds = self._dialect.text_bounds(event)
         if bounds is None:
-            return None
+            return
         at = len(data) - len(event) - 2
-        return Template(data[: at + bounds[0]], data[at + bounds[1] :])
+        self._template = Template(data[: at + bounds[0]], data[at + bounds[1] :])
+        self._template_tries = 0
+        self._collecting = self.on_token is None
+        if self._connection is not None:
+            self._connection.expect(len(data))
 
     # --- deadlines
 
@@ -343,10 +356,10 @@ class Exchange(Receiver):
             timer.close()
 
     def _deadline_passed(self) -> None:
+        self._digest()
         if self._ended_stream:
             self._wake(None)
             return
-        self._digest()
         deadline = self._next_deadline()
         now = monotonic()
         if now < deadline:
@@ -362,6 +375,11 @@ class Exchange(Receiver):
         self._wake(("timeout", verdict))
 
     # --- the HTTP parser's callbacks
+
+    def on_message_begin(self) -> None:
+        """An answer begins. One that nobody asked for, behind the answer, stops the parser."""
+        if self.complete:
+            raise ValueError("an answer without a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note what decides how the body ends and what it is."""
@@ -404,6 +422,7 @@ class Exchange(Receiver):
         """The answer's framing is complete. An interim answer (1xx) is not the answer."""
         if self.status is not None and not self.complete:
             self.complete = True
+            self._between_chunks = False
             self._reusable = self._http.should_keep_alive()
             self.ended_at = self._stamp
             self._wake(None)

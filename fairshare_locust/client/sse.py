@@ -44,6 +44,9 @@ class SseParser:
     def _feed_lines(self, segment: bytes) -> list[bytes]:
         if not segment:
             return []
+        if self._started and not self._after_cr and _LINE_END.search(segment) is None:
+            self._line += segment  # looked at once, however long the line becomes
+            return []
         if self._after_cr and segment.startswith(b"\n"):
             segment = segment[1:]
         self._after_cr = False

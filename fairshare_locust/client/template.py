@@ -24,7 +24,7 @@ class Template:
         self._before = before
         self._after = after + b"\r\n"
         self._after_length = len(self._after)
-        self._starts: dict[int, bytes] = {}  # segment length → how such a segment has to begin
+        self._starts: dict[int, bytes | tuple[()]] = {}  # segment length → how such a segment has to begin
 
     def match(self, segment: bytes) -> bytes | None:
         """The text of a segment that is one whole chunk with one event like the template; None for any other."""
@@ -38,11 +38,15 @@ class Template:
                 return text
         return None
 
-    def _start(self, length: int) -> bytes:
-        """Chunk size and `before` for a segment of this length; the size counts what stands between its line ends."""
+    def _start(self, length: int) -> bytes | tuple[()]:
+        """Chunk size and `before` for a segment of this length; the size counts what stands between its line ends.
+
+        Empty, which nothing begins with, where no chunk has this length: with one digit more its size has one, too.
+        """
+        start: bytes | tuple[()] = ()
         for digits in range(1, 9):
             size = b"%x" % max(0, length - digits - 4)
             if len(size) == digits:
-                self._starts[length] = size + b"\r\n" + self._before
-                return self._starts[length]
-        raise ValueError(f"no chunk has {length} bytes")
+                start = size + b"\r\n" + self._before
+        self._starts[length] = start
+        return start

@@ -311,7 +311,10 @@ _OWN_HEADERS = {
     "transfer-encoding",
     "connection",
     "content-type",
+    "accept",
     "accept-encoding",
+    "user-agent",
+    "x-request-id",
 }
 
 

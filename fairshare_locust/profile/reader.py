@@ -20,6 +20,7 @@ __all__ = ["Reader"]
 
 _FAILED: Any = object()  # a value that could not be read; the problem is noted already
 _NO_LIMITS = Limits()
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class Reader:
@@ -64,18 +65,23 @@ class Reader:
             self._problem(node, path, f"found {_found(node, self._scalar(node))}; must be a mapping of keys to values")
             return None
         seen: dict[str, int] = {}
-        for key_node, _ in node.value:
-            key = str(getattr(key_node, "value", ""))
-            if key in seen:
+        for key_node, value_node in node.value:
+            key = _key(key_node)
+            if key_node.tag == _MERGE:
+                self._check_merge(node, value_node, _join(path, key))
+            elif key in seen:
                 self._problem(key_node, _join(path, key), f"found twice; the first is on line {seen[key]}")
             else:
                 seen[key] = key_node.start_mark.line + 1
-        try:
-            self._loader.flatten_mapping(node)
-        except yaml.YAMLError as error:
-            self._problem(node, path, f"not YAML: {getattr(error, 'problem', error)}")
-            return None
-        return {str(getattr(key, "value", "")): (key, value) for key, value in node.value}
+        return _merged(node)
+
+    def _check_merge(self, node: yaml.Node, merged: yaml.Node, path: str) -> None:
+        for base in merged.value if isinstance(merged, yaml.SequenceNode) else [merged]:
+            if not isinstance(base, yaml.MappingNode):
+                found = _found(base, self._scalar(base))
+                self._problem(base, path, f"found {found}; must be a mapping or a list of mappings")
+            elif base is node:
+                self._problem(base, path, "found the mapping itself; must be another one")
 
     def _dataclass(self, node: yaml.Node, into: type[Any], path: str) -> Any:
         entries = self._entries(node, path)
@@ -113,9 +119,11 @@ class Reader:
 
     def _value(self, node: yaml.Node, hint: Any, limits: Limits, path: str) -> Any:
         options = _options(hint)
+        or_null = ""
         if types.NoneType in options:
             if self._scalar(node) is None and isinstance(node, yaml.ScalarNode):
                 return None
+            or_null = " or null"
             options = [option for option in options if option is not types.NoneType]
         classes: list[Any] = [option for option in options if dataclasses.is_dataclass(option)]
         if len(classes) > 1:
@@ -127,11 +135,11 @@ class Reader:
             return self._tuple(node, get_args(kind)[0], limits, path)
         if get_origin(kind) is dict:
             return self._texts(node, path)
-        return self._plain(node, kind, limits, path)
+        return self._plain(node, kind, limits, path, or_null)
 
-    def _plain(self, node: yaml.Node, kind: Any, limits: Limits, path: str) -> Any:
+    def _plain(self, node: yaml.Node, kind: Any, limits: Limits, path: str, or_null: str = "") -> Any:
         value = self._scalar(node)
-        wrong = f"found {_found(node, value)}; must be {self._allowed(kind, limits)}"
+        wrong = f"found {_found(node, value)}; must be {self._allowed(kind, limits)}{or_null}"
         if get_origin(kind) is Literal:
             choices = get_args(kind)
             near = _near(value, choices) if isinstance(value, str) else ""
@@ -149,14 +157,17 @@ class Reader:
     def _number(self, node: yaml.Node, value: Any, kind: type, limits: Limits, path: str, wrong: str) -> Any:
         if isinstance(value, str) and _is_number(value):
             wrong += f" (YAML reads {value!r} as text: write {float(value):.15g} without quotes or exponent)"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _is_number(value):
             return self._problem(node, path, wrong)
-        if kind is int and not float(value).is_integer():
+        if kind is int and value != int(value):
             return self._problem(node, path, wrong)
         return kind(value) if limits.admits(value) else self._problem(node, path, wrong)
 
     def _file(self, node: yaml.Node, value: str, path: str) -> Any:
-        file = (self.folder / Path(value).expanduser()).resolve()
+        try:
+            file = (self.folder / Path(value).expanduser()).resolve()
+        except (ValueError, RuntimeError) as error:  # a NUL; the home of a user who has none
+            return self._problem(node, path, f"found {value!r}; it can't be read: {error}")
         try:
             with open(file, "rb"):
                 return file
@@ -176,6 +187,7 @@ class Reader:
         entries = self._entries(node, path)
         if entries is None:
             return _FAILED
+        self._lines |= {_join(path, key): value.start_mark.line + 1 for key, (_, value) in entries.items()}
         texts = {key: self._plain(value, str, _NO_LIMITS, _join(path, key)) for key, (_, value) in entries.items()}
         return _FAILED if any(value is _FAILED for value in texts.values()) else texts
 
@@ -191,18 +203,16 @@ class Reader:
             return self._problem(
                 node, path, f"found {_found(node, value)}; must be {self._allowed_union(classes, limits)}"
             )
-        for key_node, value_node in node.value:
-            if getattr(key_node, "value", None) == tag_key:
-                tag = self._scalar(value_node)
-                if isinstance(tag, str) and tag in by_tag:
-                    return self._dataclass(node, by_tag[tag], path)
-                return self._problem(
-                    value_node,
-                    _join(path, tag_key),
-                    f"found {_found(value_node, tag)}; must be one of {_words(by_tag)}"
-                    + (_near(tag, by_tag) if isinstance(tag, str) else ""),
-                )
-        near = next((_near(str(getattr(key, "value", "")), [tag_key]) for key, _ in node.value), "")
+        entries = _merged(node)
+        if tag_key in entries:
+            tag_node = entries[tag_key][1]
+            tag = self._scalar(tag_node)
+            if isinstance(tag, str) and tag in by_tag:
+                return self._dataclass(node, by_tag[tag], path)
+            near = _near(tag, by_tag) if isinstance(tag, str) else ""
+            wrong = f"found {_found(tag_node, tag)}; must be one of {_words(by_tag)}{near}"
+            return self._problem(tag_node, _join(path, tag_key), wrong)
+        near = next(filter(None, (_near(key, [tag_key]) for key in entries)), "")
         return self._problem(node, _join(path, tag_key), f"missing; must be one of {_words(by_tag)}{near}")
 
     def _scalar(self, node: yaml.Node) -> Any:
@@ -210,7 +220,7 @@ class Reader:
             return None
         try:
             return self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # what a scalar raises that belies its tag
             return node.value
 
     # --- words
@@ -246,6 +256,24 @@ class Reader:
         return f"{number}a mapping with {tag_key}: one of {_words(_tag(option, tag_key) for option in classes)}"
 
 
+def _key(node: yaml.Node) -> str:
+    return str(getattr(node, "value", ""))
+
+
+def _merged(node: yaml.MappingNode, inside: tuple[yaml.Node, ...] = ()) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    """Key → (key node, value node) with merge keys resolved: a mapping's own keys go first, then the bases' in order.
+
+    PyYAML would write the merged keys into the node, which then has them twice where an alias brings it again.
+    """
+    entries = {_key(key): (key, value) for key, value in node.value if key.tag != _MERGE}
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if isinstance(base, yaml.MappingNode) and base is not node and base not in inside:
+                    entries = {**_merged(base, (*inside, node)), **entries}
+    return entries
+
+
 def _options(hint: Any) -> list[Any]:
     return list(get_args(hint)) if get_origin(hint) in (typing.Union, types.UnionType) else [hint]
 
@@ -277,10 +305,10 @@ def _near(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _is_number(text: str) -> bool:
+def _is_number(value: str | float) -> bool:
     try:
-        return math.isfinite(float(text))
-    except ValueError:
+        return math.isfinite(float(value))
+    except (ValueError, OverflowError):
         return False
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
 import orjson
@@ -90,4 +90,7 @@ class RequestRecord:
         unknown = values.keys() - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"unknown keys in a record: {', '.join(sorted(unknown))}")
+        missing = {field.name for field in fields(cls) if field.default is MISSING} - values.keys()
+        if missing:
+            raise ValueError(f"keys missing in a record: {', '.join(sorted(missing))}")
         return cls(**values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from fairshare_locust.errors import WorkloadError
 from fairshare_locust.profile.model import SyntheticWorkload
 from fairshare_locust.seeding import random_stream
@@ -34,15 +36,16 @@ class Words:
         base = tokenizer.count(f"{_ANCHOR} {_ANCHOR}")
         between = tokenizer.counts([f"{_ANCHOR} {word} {_ANCHOR}" for word in candidates])
         self.inner = [word for word, count in zip(candidates, between, strict=True) if count == base + 1][:_WORDS]
-        if len(self.first) < 2 or len(self.inner) < 64:
+        usable = len(self.inner)
+        if len(self.first) < 2 or usable < 64:
             raise WorkloadError(
-                f"model.tokenizer: only {len(self.inner)} words are one token in it, too few for synthetic prompts of an "
+                f"model.tokenizer: only {usable} words are one token in it, too few for synthetic prompts of an "
                 "exact length; use a jsonl or text workload, or another tokenizer"
             )
 
 
 class SyntheticSource:
-    """Prompts of a synthetic workload. `expected` requests or more may be asked for; that many are prepared."""
+    """Prompts of a synthetic workload; as many as are `expected` are prepared, though more may be asked for."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class SyntheticSource:
         for i, (found, wanted) in enumerate(zip(tokenizer.counts(self._pool), self._input_tokens, strict=True)):
             if found != wanted:
                 raise WorkloadError(
-                    f"model.tokenizer: a synthetic prompt of {wanted} tokens came out at {found} (tenant {tenant_id!r}, "
+                    f"model.tokenizer: a prompt made of {wanted} tokens came out at {found} (tenant {tenant_id!r}, "
                     f"index {i}): this tokenizer joins words; use a jsonl or text workload, or another tokenizer"
                 )
 
@@ -78,9 +81,14 @@ class SyntheticSource:
         return " ".join([first, *(inner[i] for i in stream.integers(len(inner), size=length - 1))])
 
     def _fresh_start(self, text: str, index: int) -> str:
-        leading = text.split(" ", _LEADING)
-        rest = leading[_LEADING:]
-        return " ".join([self._text(self._seed, self._tenant_id, index, len(leading) - len(rest)), *rest])
+        """The text behind other first words, as many; straight from a digest, as this is done while the load runs."""
+        parts = text.split(" ", _LEADING)
+        count = min(_LEADING, len(parts))
+        digest = hashlib.sha256(f"{self._seed}/{self._tenant_id}/start/{index}".encode()).digest()
+        numbers = [int.from_bytes(digest[4 * i : 4 * i + 4], "big") for i in range(count)]
+        first, inner = self._words.first, self._words.inner
+        leading = [first[numbers[0] % len(first)], *(inner[number % len(inner)] for number in numbers[1:])]
+        return " ".join(leading + parts[count:])
 
     def request(self, index: int) -> PromptRequest:
         """See PromptSource."""

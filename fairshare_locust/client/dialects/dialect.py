@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from fairshare_locust.client.dialects.transcript import Transcript
 from fairshare_locust.profile.model import Sampling
 
-__all__ = ["Ask", "Dialect", "ServerFamily", "error_message"]
+__all__ = ["Ask", "Dialect", "ServerFamily", "error_message", "token_count"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +79,8 @@ def error_message(error: Any) -> str:
         message = error.get("message") or error.get("error") or error
         return str(message)
     return str(error)
+
+
+def token_count(value: Any) -> int | None:
+    """A server's count of tokens; None for anything that is no count."""
+    return value if type(value) is int and value >= 0 else None

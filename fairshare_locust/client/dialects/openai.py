@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from fairshare_locust.client.dialects.dialect import Ask, error_message
+from fairshare_locust.client.dialects.dialect import Ask, error_message, token_count
 from fairshare_locust.client.dialects.transcript import Transcript
 
 __all__ = ["OpenAIChat", "OpenAICompletions"]
@@ -39,13 +39,10 @@ class _OpenAI:
         if event.get("error") is not None:
             transcript.fail(error_message(event["error"]))
             return
-        new_tokens = None
         usage = event.get("usage")
         if usage:
-            transcript.input_tokens = usage.get("prompt_tokens")
-            transcript.output_tokens = usage.get("completion_tokens")
-            if transcript.output_tokens is not None and event.get("choices"):
-                new_tokens = transcript.count(transcript.output_tokens)
+            transcript.input_tokens = token_count(usage.get("prompt_tokens"))
+            transcript.output_tokens = token_count(usage.get("completion_tokens"))
         text = None
         token_ids = 0
         for choice in event.get("choices") or ():
@@ -60,7 +57,9 @@ class _OpenAI:
             if reason == "error":
                 transcript.fail("finish_reason is error")
         if text is not None:
-            transcript.content(stamp, text, new_tokens or token_ids or None)
+            # A running count: tokens that came without text of their own are credited to the chunk that shows them.
+            counted = transcript.count(transcript.output_tokens) if usage else None
+            transcript.content(stamp, text, counted or token_ids or None)
 
     def text_bounds(self, data: bytes) -> tuple[int, int] | None:
         """See Dialect: one choice with one text, no usage, no token ids, no finish."""

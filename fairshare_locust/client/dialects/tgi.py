@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from fairshare_locust.client.dialects.dialect import Ask, error_message
+from fairshare_locust.client.dialects.dialect import Ask, error_message, token_count
 from fairshare_locust.client.dialects.transcript import Transcript
 
 __all__ = ["Tgi"]
@@ -57,8 +57,8 @@ class Tgi:
         details = event.get("details")
         if details:
             transcript.finish_reason = details.get("finish_reason")
-            transcript.output_tokens = details.get("generated_tokens")
-            transcript.input_tokens = details.get("input_length")
+            transcript.output_tokens = token_count(details.get("generated_tokens"))
+            transcript.input_tokens = token_count(details.get("input_length"))
 
     def text_bounds(self, data: bytes) -> tuple[int, int] | None:
         """See Dialect: no two events are alike but for the text, as each has its token's id."""

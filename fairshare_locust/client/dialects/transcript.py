@@ -87,8 +87,10 @@ class Transcript:
         elif self.chunk_tokens is not None:
             self.chunk_tokens.append(tokens)
 
-    def count(self, output_tokens: int) -> int:
-        """The server's running count of output tokens; returns how many are new since the last one."""
+    def count(self, output_tokens: int | None) -> int | None:
+        """The server's running count of output tokens; how many are new since the last one, None if none are."""
+        if output_tokens is None or output_tokens <= self._counted:
+            return None
         new = output_tokens - self._counted
         self._counted = output_tokens
         return new
