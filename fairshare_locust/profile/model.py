@@ -79,15 +79,25 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatorOptions:
-    """The embedded server's model: what a step of its one engine costs, and what fits."""
+    """The modelled GPU of the embedded server, and its scheduler.
 
-    step_base_ms: float = allow(8.0, at_least=0)
+    Attributes:
+        step_base_ms: cost of any step (weights read once, host overhead).
+        step_per_sequence_us: added by each decoding sequence.
+        prefill_per_token_us: added by each prompt token in the step.
+        kv_capacity_tokens: tokens the KV cache holds, prompts and answers together.
+        max_num_seqs: sequences in the batch at once.
+        max_num_batched_tokens: tokens, decoded and prefilled, in one step.
+        max_model_len: longest prompt and answer together.
+    """
+
+    step_base_ms: float = allow(8.0, above=0)
     step_per_sequence_us: float = allow(100.0, at_least=0)
     prefill_per_token_us: float = allow(60.0, at_least=0)
-    kv_capacity_tokens: int = allow(65536, at_least=16)
+    kv_capacity_tokens: int = allow(65536, at_least=1)
     max_num_seqs: int = allow(64, at_least=1)
     max_num_batched_tokens: int = allow(2048, at_least=1)
-    max_model_len: int = allow(8192, at_least=2)
+    max_model_len: int = allow(8192, at_least=1)
 
     def check(self) -> Iterator[tuple[str, str]]:
         """A batch must take every running sequence, and the cache the longest one."""

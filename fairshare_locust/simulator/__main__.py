@@ -16,12 +16,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
 
 from aiohttp import web
 
 from fairshare_locust.errors import FairshareError, ServingError
-from fairshare_locust.simulator.engine import EngineConfig
+from fairshare_locust.profile.model import SimulatorOptions
+from fairshare_locust.profile.reader import Reader
 from fairshare_locust.simulator.realtime import new_event_loop
 from fairshare_locust.simulator.server import create_app
 from fairshare_locust.simulator.text import Vocabulary
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        config = EngineConfig.from_options(_options(arguments.options))
+        config = _options(arguments.options)
         vocabulary = Vocabulary.load(arguments.tokenizer)
         api_key = _api_key(arguments.api_key_env)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _serve(
-    arguments: argparse.Namespace, config: EngineConfig, vocabulary: Vocabulary, api_key: str | None
+    arguments: argparse.Namespace, config: SimulatorOptions, vocabulary: Vocabulary, api_key: str | None
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--options",
         default="{}",
         metavar="JSON",
-        help="the modelled GPU as a JSON object of EngineConfig fields, such as '{\"step_base_ms\": 20}'",
+        help="the modelled GPU as a JSON object of SimulatorOptions fields, such as '{\"step_base_ms\": 20}'",
     )
     parser.add_argument(
         "--api-key-env", metavar="NAME", help="environment variable with the key that clients must send"
@@ -111,13 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _options(text: str) -> dict[str, Any]:
-    try:
-        options = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ServingError(f"simulator: --options {text!r} is no JSON: {error}") from error
-    if not isinstance(options, dict):
-        raise ServingError(f"simulator: --options {text!r}; allowed is a JSON object")
+def _options(text: str) -> SimulatorOptions:
+    """The options as the profile's own reader takes them: JSON is YAML, and so are the limits the same."""
+    reader = Reader("--options", Path())
+    options = reader.read(text, SimulatorOptions)
+    if reader.problems:
+        raise ServingError("\n".join(f"simulator: {problem}" for problem in reader.problems))
+    assert isinstance(options, SimulatorOptions)
     return options
 
 

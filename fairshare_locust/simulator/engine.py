@@ -16,93 +16,25 @@ is reserved, a running sequence is never preempted.
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from fairshare_locust.errors import ServingError
+from fairshare_locust.profile.model import SimulatorOptions
 
-__all__ = ["Emission", "Engine", "EngineConfig", "FinishReason", "Sequence", "Step"]
+__all__ = ["Emission", "Engine", "FinishReason", "Sequence", "Step", "step_duration_s"]
 
 FinishReason = Literal["stop", "length"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig:
-    """The modelled GPU and its scheduler.
-
-    Attributes:
-        step_base_ms: cost of any step (weights read once, host overhead).
-        step_per_sequence_us: added by each decoding sequence.
-        prefill_per_token_us: added by each prompt token in the step.
-        kv_capacity_tokens: tokens the KV cache holds, prompts and answers together.
-        max_num_seqs: sequences in the batch at once.
-        max_num_batched_tokens: tokens, decoded and prefilled, in one step.
-        max_model_len: longest prompt and answer together.
-
-    Raises:
-        ServingError: a value that is not allowed.
-    """
-
-    step_base_ms: float = 8.0
-    step_per_sequence_us: float = 100.0
-    prefill_per_token_us: float = 60.0
-    kv_capacity_tokens: int = 65536
-    max_num_seqs: int = 64
-    max_num_batched_tokens: int = 2048
-    max_model_len: int = 8192
-
-    def __post_init__(self) -> None:
-        self._check_number("step_base_ms", above_zero=True)
-        self._check_number("step_per_sequence_us")
-        self._check_number("prefill_per_token_us")
-        for name in ("kv_capacity_tokens", "max_num_seqs", "max_num_batched_tokens", "max_model_len"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ServingError(f"simulator: {name} is {value!r}; allowed is a whole number of at least 1")
-        if self.max_num_batched_tokens < self.max_num_seqs:
-            raise ServingError(
-                f"simulator: max_num_batched_tokens is {self.max_num_batched_tokens}; allowed is at least "
-                f"max_num_seqs ({self.max_num_seqs}), or a full batch could not decode"
-            )
-        if self.max_model_len > self.kv_capacity_tokens:
-            raise ServingError(
-                f"simulator: max_model_len is {self.max_model_len}; allowed is at most kv_capacity_tokens "
-                f"({self.kv_capacity_tokens}), or the longest request could never run"
-            )
-
-    def _check_number(self, name: str, *, above_zero: bool = False) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < 0 or (above_zero and value == 0):
-            bound = "above 0" if above_zero else "of at least 0"
-            raise ServingError(f"simulator: {name} is {value!r}; allowed is a number {bound}")
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> EngineConfig:
-        """Build from `{field: value}`; what is left out keeps its default.
-
-        Raises:
-            ServingError: an option that does not exist, or a value that is not allowed.
-        """
-        names = [field.name for field in fields(cls)]
-        for name in options:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ServingError(f"simulator: no option {name!r}; {hint}allowed are {', '.join(names)}")
-        return cls(**options)
-
-    def step_duration_s(self, decoding: int, prefill_tokens: int) -> float:
-        """Seconds that a step with so many decoding sequences and prompt tokens lasts."""
-        return (
-            self.step_base_ms * 1e-3
-            + self.step_per_sequence_us * 1e-6 * decoding
-            + self.prefill_per_token_us * 1e-6 * prefill_tokens
-        )
+def step_duration_s(options: SimulatorOptions, decoding: int, prefill_tokens: int) -> float:
+    """Seconds that a step with so many decoding sequences and prompt tokens lasts."""
+    return (
+        options.step_base_ms * 1e-3
+        + options.step_per_sequence_us * 1e-6 * decoding
+        + options.prefill_per_token_us * 1e-6 * prefill_tokens
+    )
 
 
 @dataclass(eq=False, slots=True)
@@ -163,7 +95,7 @@ class Step:
 class Engine:
     """The batch, the queue in front of it, and the KV cache they share."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: SimulatorOptions) -> None:
         self.config = config
         self._waiting: OrderedDict[Sequence, None] = OrderedDict()
         self._running: dict[Sequence, None] = {}  # in order of admission
@@ -236,7 +168,7 @@ class Engine:
             budget -= prefills[-1][1]
         if not decoding and not prefills:
             return None
-        duration_s = self.config.step_duration_s(len(decoding), sum(tokens for _, tokens in prefills))
+        duration_s = step_duration_s(self.config, len(decoding), sum(tokens for _, tokens in prefills))
         self._step = Step(duration_s, decoding, tuple(prefills), tuple(admitted))
         return self._step
 

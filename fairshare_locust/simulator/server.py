@@ -14,8 +14,9 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from fairshare_locust import __version__
+from fairshare_locust.profile.model import SimulatorOptions
 from fairshare_locust.simulator.answer import AnswerFailedError, AnswerFormat, StreamedAnswer, WholeAnswer
-from fairshare_locust.simulator.engine import Engine, EngineConfig, Sequence
+from fairshare_locust.simulator.engine import Engine, Sequence
 from fairshare_locust.simulator.metrics import SimulatorMetrics
 from fairshare_locust.simulator.openai_api import ChatApi, CompletionsApi
 from fairshare_locust.simulator.realtime import RealTimeEngine
@@ -44,7 +45,7 @@ class _Api(Protocol):
 
 
 def create_app(
-    config: EngineConfig, *, model: str, vocabulary: Vocabulary, api_key: str | None = None
+    config: SimulatorOptions, *, model: str, vocabulary: Vocabulary, api_key: str | None = None
 ) -> web.Application:
     """The server as an aiohttp application; call it where an event loop runs.
 
@@ -80,7 +81,7 @@ def create_app(
 class _Server:
     """The handlers and what they share."""
 
-    def __init__(self, config: EngineConfig, model: str, vocabulary: Vocabulary) -> None:
+    def __init__(self, config: SimulatorOptions, model: str, vocabulary: Vocabulary) -> None:
         self._config = config
         self._model = model
         self._vocabulary = vocabulary

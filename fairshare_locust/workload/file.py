@@ -120,10 +120,11 @@ class FileSource:
         self._seed = seed
         self._tenant_id = tenant_id
         self._marked = not workload.share_prefix
+        self._tokenizer = tokenizer
         self._input_tokens = tokenizer.counts([self._mark(0) + prompt.prompt for prompt in self._prompts])
         stream = random_stream(seed, tenant_id, "output_tokens")
         self._output_tokens = draw_lengths(workload.output_tokens, stream, _DRAWN).tolist()
-        self._orders: dict[int, list[int]] = {}
+        self._rounds: dict[int, tuple[list[int], int]] = {}
 
     def _mark(self, round_: int) -> str:
         """First words of the tenant's own, others in each round: no other tenant's cached prefix fits."""
@@ -131,21 +132,21 @@ class FileSource:
             return ""
         return f"({self._tenant_id})\n" if round_ == 0 else f"({self._tenant_id} {round_ + 1})\n"
 
-    def _place(self, index: int) -> tuple[int, int]:
-        round_, place = divmod(index, len(self._prompts))
-        order = self._orders.get(round_)
-        if order is None:
+    def _round(self, round_: int) -> tuple[list[int], int]:
+        """The order of a round, and how many tokens its mark has more than the first one's."""
+        known = self._rounds.get(round_)
+        if known is None:
             stream = random_stream(self._seed, self._tenant_id, f"order/{round_}")
             order = stream.permutation(len(self._prompts)).tolist()
-            self._orders = {
-                round_: order,
-                **dict(list(self._orders.items())[:1]),
-            }  # this round and the one before
-        return round_, order[place]
+            known = order, self._tokenizer.count(self._mark(round_)) - self._tokenizer.count(self._mark(0))
+            self._rounds = {round_: known, **dict(list(self._rounds.items())[:1])}  # this round and the one before
+        return known
 
     def request(self, index: int) -> PromptRequest:
         """See PromptSource."""
-        round_, place = self._place(index)
+        round_, turn = divmod(index, len(self._prompts))
+        order, more_tokens = self._round(round_)
+        place = order[turn]
         prompt = self._prompts[place]
         mark = self._mark(round_)
         messages = prompt.messages
@@ -154,6 +155,6 @@ class FileSource:
         return PromptRequest(
             messages,
             mark + prompt.prompt,
-            self._input_tokens[place],
+            self._input_tokens[place] + more_tokens,
             prompt.output_tokens or self._output_tokens[index % _DRAWN],
         )

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fairshare_locust.simulator.engine import Engine, EngineConfig, Sequence
+from fairshare_locust.profile.model import SimulatorOptions
+from fairshare_locust.simulator.engine import Engine, Sequence
 from fairshare_locust.simulator.metrics import Histogram, SimulatorMetrics
 
 WIRE = Path(__file__).parent / "wire"
@@ -18,7 +19,7 @@ WIRE = Path(__file__).parent / "wire"
 def test_names_and_types_are_those_of_vllm() -> None:
     lines = (WIRE / "vllm.metric_types.txt").read_text().splitlines()
     real = {name.removesuffix("_total"): kind for name, kind in map(str.split, lines)}
-    metrics = SimulatorMetrics(Engine(EngineConfig()), "m")
+    metrics = SimulatorMetrics(Engine(SimulatorOptions()), "m")
     ours = {family.name: family.type for family in metrics.collect() if family.name.startswith("vllm:")}
     assert ours == {name: real[name] for name in ours}
     assert {
@@ -42,7 +43,7 @@ def test_names_and_types_are_those_of_vllm() -> None:
 
 
 def test_gauges_show_the_engine_at_the_moment_of_the_scrape() -> None:
-    engine = Engine(EngineConfig(max_num_seqs=1, kv_capacity_tokens=10000))
+    engine = Engine(SimulatorOptions(max_num_seqs=1, kv_capacity_tokens=10000))
     registry = SimulatorMetrics(engine, "m").registry()
     engine.submit(Sequence(1000, 1500))
     engine.submit(Sequence(10, 10))
@@ -55,13 +56,13 @@ def test_gauges_show_the_engine_at_the_moment_of_the_scrape() -> None:
 
 def test_token_buckets_end_at_the_longest_request_as_those_of_vllm() -> None:
     # vLLM, for a model of 2,048 tokens: 1, 2, 5, 10, … 1000, 2000.
-    metrics = SimulatorMetrics(Engine(EngineConfig(max_model_len=2048)), "m")
+    metrics = SimulatorMetrics(Engine(SimulatorOptions(max_model_len=2048)), "m")
     bounds = metrics.request_prompt_tokens.bounds
     assert bounds == (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 def test_text_form_can_be_parsed_back() -> None:
-    metrics = SimulatorMetrics(Engine(EngineConfig()), 'a "model"')
+    metrics = SimulatorMetrics(Engine(SimulatorOptions()), 'a "model"')
     metrics.finished["abort"] = 3
     metrics.inter_token_latency_s.observe(0.02, 5)
     families = text_string_to_metric_families(generate_latest(metrics.registry()).decode())

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from fairshare_locust.simulator.engine import Engine, EngineConfig, FinishReason, Sequence
+from fairshare_locust.profile.model import SimulatorOptions
+from fairshare_locust.simulator.engine import Engine, FinishReason, Sequence
 from fairshare_locust.simulator.metrics import SimulatorMetrics
 from fairshare_locust.simulator.realtime import RealTimeEngine
 
@@ -66,7 +67,7 @@ class Bench:
     def __init__(self, **changes: Any) -> None:
         options = {"step_base_ms": 10, "step_per_sequence_us": 1000, "prefill_per_token_us": 100, **changes}
         self.clock = Clock()
-        engine = Engine(EngineConfig(**options))
+        engine = Engine(SimulatorOptions(**options))
         self.metrics = SimulatorMetrics(engine, "m")
         loop = cast(asyncio.AbstractEventLoop, self.clock)
         self.realtime = RealTimeEngine(engine, self.metrics, loop)

@@ -469,9 +469,11 @@ def test_one_line_says_where_it_serves_and_nothing_else_is_printed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--options", '{"max_seqs": 4}'], "no option 'max_seqs'; did you mean 'max_num_seqs'?"),
-        (["--options", "{"], "--options '{' is no JSON"),
-        (["--options", "[]"], "--options '[]'; allowed is a JSON object"),
+        (["--options", '{"max_seqs": 4}'], "did you mean 'max_num_seqs'?"),
+        (["--options", '{"step_base_ms": 0}'], "step_base_ms: found 0; must be a number, greater than 0"),
+        (["--options", '{"max_model_len": 10, "kv_capacity_tokens": 9}'], "kv_capacity_tokens"),
+        (["--options", "{"], "--options:1: not YAML"),
+        (["--options", "[]"], "--options:1: found a list; must be a mapping"),
         (["--api-key-env", "NOT_SET_ANYWHERE"], "environment variable NOT_SET_ANYWHERE is not set"),
         (["--tokenizer", "nowhere.json"], "tokenizer nowhere.json: no file nowhere.json"),
     ],

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import orjson
+
 from fairshare_locust.client.dialects.transcript import Transcript
 from fairshare_locust.profile.model import Sampling
 
-__all__ = ["Ask", "Dialect", "ServerFamily", "error_message", "token_count"]
+__all__ = ["Ask", "Dialect", "ServerFamily", "error_message", "event_object", "token_count"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,21 @@ class Dialect(Protocol):
     def close(self, transcript: Transcript) -> None:
         """The stream is over: draw conclusions that need its end."""
         ...
+
+
+def event_object(data: bytes, transcript: Transcript) -> dict[str, Any] | None:
+    """The JSON object of an event; None, with the transcript failed, for an error event or anything else."""
+    try:
+        event: Any = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        event = None
+    if not isinstance(event, dict):
+        transcript.fail(f"event is no JSON object: {data[:200].decode(errors='replace')}")
+        return None
+    if event.get("error") is not None:
+        transcript.fail(error_message(event["error"]))
+        return None
+    return event
 
 
 def error_message(error: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from fairshare_locust.client.dialects.dialect import Ask, error_message, token_count
+from fairshare_locust.client.dialects.dialect import Ask, event_object, token_count
 from fairshare_locust.client.dialects.transcript import Transcript
 
 __all__ = ["OpenAIChat", "OpenAICompletions"]
@@ -29,15 +29,8 @@ class _OpenAI:
         if data == b"[DONE]":
             transcript.ended = True
             return
-        try:
-            event: Any = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            event = None
-        if not isinstance(event, dict):
-            transcript.fail(f"event is no JSON object: {data[:200].decode(errors='replace')}")
-            return
-        if event.get("error") is not None:
-            transcript.fail(error_message(event["error"]))
+        event = event_object(data, transcript)
+        if event is None:
             return
         usage = event.get("usage")
         if usage:

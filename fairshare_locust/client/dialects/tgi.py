@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from fairshare_locust.client.dialects.dialect import Ask, error_message, token_count
+from fairshare_locust.client.dialects.dialect import Ask, event_object, token_count
 from fairshare_locust.client.dialects.transcript import Transcript
 
 __all__ = ["Tgi"]
@@ -36,15 +36,8 @@ class Tgi:
 
     def read(self, data: bytes, stamp: float, transcript: Transcript) -> None:
         """Take in one event. Special tokens (an end marker) are no content, unless there is nothing else."""
-        try:
-            event: Any = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            event = None
-        if not isinstance(event, dict):
-            transcript.fail(f"event is no JSON object: {data[:200].decode(errors='replace')}")
-            return
-        if event.get("error") is not None:
-            transcript.fail(error_message(event["error"]))
+        event = event_object(data, transcript)
+        if event is None:
             return
         token = event.get("token")
         if token:
