@@ -7,7 +7,6 @@ READY := $(VENV)/.ready
 
 demo: $(READY)
 	@$(BIN)/locust -f locustfiles/mixed.py --headless
-	@echo "report: $$(readlink -f runs/latest)/analysis/report.html"
 
 test: $(READY)
 	@$(BIN)/python -m pytest

@@ -220,7 +220,7 @@ class Plugin:
             self._print_report(self._finished)
 
     def _print_report(self, run: Run) -> None:
-        print(run.report or f"fairshare: the run is in {run.path}", flush=True)
+        print((run.report or f"fairshare: the run is in {run.path}").rstrip(), flush=True)
 
 
 def _is_no_spawn_rate_warning(record: logging.LogRecord) -> bool:
