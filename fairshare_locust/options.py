@@ -101,7 +101,7 @@ def _scale(text: str) -> float:
 def _seed(text: str) -> int | None:
     if text == "":
         return None
-    if not text.isdecimal() or int(text) > 2**63 - 1:
+    if not text.isdecimal() or len(text) > 100 or int(text) > 2**63 - 1:
         raise FairshareError(f"--fairshare-seed: found {text!r}; must be a whole number from 0 to 2^63 - 1")
     return int(text)
 

@@ -130,16 +130,16 @@ class Recorder:
             _log.warning("%s can be written again; nothing was lost", self._requests.path)
         return True
 
-    def close(self) -> int:
-        """Stop, write everything; returns how many bytes could not be written (0 if all went well)."""
+    def close(self) -> bytes:
+        """Stop, write everything; returns what of the records could not be written (nothing if all went well)."""
         gevent.killall(self._greenlets)
         self.settle()
         if not self.flush():
-            return self._requests.pending
+            return self._requests.unwritten
         self._requests.close()
         if self._texts is not None:
             self._texts.close()
-        return 0
+        return b""
 
     def count_saved_texts(self, tokenizer: Tokenizer) -> None:
         """Count the tokens of answers that came without usage, and put the counts into their records."""

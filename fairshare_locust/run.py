@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -283,21 +284,32 @@ class Run:
         if self._health is not None:
             self._health.stop()
         self.stop_servers()
-        lost_bytes = self._recorder.close()
+        unwritten = self._recorder.close()
         try:
             if self._csv is not None:
                 self._csv.finish()
-            if not lost_bytes:
+            if not unwritten:
                 self._recorder.count_saved_texts(load_tokenizer(self.profile.model.tokenizer))
             self._write_run(round(max(0.0, self._clock.now_s()), 6))
         except OSError as error:
             self.problem = f"{self._directory.path}: can't be written: {error.strerror}"
         except FairshareError as error:
             self.problem = str(error)
-        if lost_bytes:
-            self.problem = f"{self._directory.requests}: {lost_bytes} bytes of records could not be written"
+        if unwritten:
+            self.problem = self._rescue(unwritten)
         if self._options.report and self._phases:
             self._analyse()
+
+    def _rescue(self, unwritten: bytes) -> str:
+        """Save records elsewhere that the run directory has no room for; what to tell the user."""
+        assert self._directory is not None
+        requests = self._directory.requests
+        rest = Path(tempfile.gettempdir()) / f"{self._directory.path.name}-requests-rest.jsonl"
+        try:
+            replace_file(rest, unwritten)
+        except OSError as error:
+            return f"{requests} and {rest} have no room ({error.strerror}): {len(unwritten)} bytes of records are lost"
+        return f"{requests} has no room for its last {len(unwritten)} bytes; make room, then: cat {rest} >> {requests}"
 
     def _analyse(self) -> None:
         # A process of its own: in this one its threads would be greenlets, and its memory the load's.

@@ -28,7 +28,12 @@ class RecordWriter:
     @property
     def pending(self) -> int:
         """Bytes that are not in the file yet."""
-        return len(self._unwritten) + sum(map(len, self._lines))
+        return len(self.unwritten)
+
+    @property
+    def unwritten(self) -> bytes:
+        """What is not in the file yet: it continues the file, perhaps in the middle of a line."""
+        return b"".join((self._unwritten, *self._lines))
 
     def flush(self) -> None:
         """Write what is pending. Raises OSError when the file does not take it; nothing is lost then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -89,7 +90,9 @@ class FinishedRun:
 class LocustProcess:
     """A Locust run under way."""
 
-    def __init__(self, folder: Path, profile: str, locustfile: str, arguments: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, profile: str, locustfile: str, arguments: tuple[str, ...], file_bytes: int | None
+    ) -> None:
         self._out = folder / "runs"
         path = folder / "profile.yaml"
         path.write_text(profile)
@@ -105,6 +108,8 @@ class LocustProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # A limit on the size of files fails as a full disk does: some bytes are written, then none.
+            preexec_fn=None if file_bytes is None else lambda: _limit_files(file_bytes),
         )
         self._said: list[str] = []
 
@@ -136,12 +141,18 @@ class LocustProcess:
         return FinishedRun(self.process.returncode, "".join(self._said) + output, self.path)
 
 
+def _limit_files(limit_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+
 @pytest.fixture
 def start_locust(tmp_path: Path) -> Iterator[Callable[..., LocustProcess]]:
     started: list[LocustProcess] = []
 
-    def start(profile: str, *arguments: str, locustfile: str = "mixed.py") -> LocustProcess:
-        process = LocustProcess(tmp_path, profile, locustfile, arguments)
+    def start(
+        profile: str, *arguments: str, locustfile: str = "mixed.py", file_bytes: int | None = None
+    ) -> LocustProcess:
+        process = LocustProcess(tmp_path, profile, locustfile, arguments, file_bytes)
         started.append(process)
         return process
 

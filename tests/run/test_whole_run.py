@@ -16,6 +16,7 @@ import yaml
 from fairshare_locust.arrival import count_before, open_schedule
 from fairshare_locust.profile import load_profile
 from fairshare_locust.profile.model import OpenArrival
+from fairshare_locust.record import RequestRecord
 from tests.run.conftest import FinishedRun, LocustProcess, profile_text
 
 StartLocust = Callable[..., LocustProcess]
@@ -182,6 +183,23 @@ def _wait_readable(descriptor: int) -> None:
 
     readable, _, _ = select.select([descriptor], [], [], 30)
     assert readable, "the simulator outlived the load process"
+
+
+def test_a_full_disk_loses_no_record(
+    start_locust: StartLocust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run = start_locust(profile_text(), file_bytes=48_000).finish()
+    assert run.code == 1
+    assert "Traceback" not in run.output
+    written = (run.path / "requests.jsonl").read_bytes()
+    assert len(written) == 48_000
+    [rest] = tmp_path.glob("*-requests-rest.jsonl")
+    assert f"cat {rest} >> {run.path}/requests.jsonl" in run.output
+    records = [RequestRecord.from_json(line) for line in (written + rest.read_bytes()).splitlines()]
+    assert {tenant: entry["scheduled"] for tenant, entry in run.run["asked"].items()} == Counter(
+        record.tenant for record in records
+    )
 
 
 def test_a_drain_that_is_too_short_cancels_what_is_left(start_locust: StartLocust) -> None:
