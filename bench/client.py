@@ -33,6 +33,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.measured import Client, Load, Measured
+from bench.peers import PEERS
 from bench.truth_server import Stamps, load_stamps
 
 __all__ = ["Result", "main"]
@@ -60,17 +62,6 @@ tenants:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a client said of each request: its id, when it was sent, when its content chunks came (monotonic s)."""
-
-    request_ids: list[str]
-    sent_s: NDArray[np.float64]
-    stamps_s: list[NDArray[np.float64]]
-    loop_lag_p99_ms: float | None = None
-    lost: int = 0
-
-
-@dataclass(frozen=True)
 class Result:
     """A row of the table. Errors are (p50, p99, max) of absolute values; CPU is the client's user and system time."""
 
@@ -84,9 +75,9 @@ class Result:
     ttft_p99_ms: float
     true_ttft_p50_ms: float
     ttft_error_ms: tuple[float, float, float]
-    burst_ttft_error_ms: tuple[float, float, float] | None
-    gap_error_ms: tuple[float, float, float]
-    e2e_error_ms: tuple[float, float, float]
+    burst_ttft_error_ms: tuple[float, float, float]
+    gap_error_ms: tuple[float, float, float] | None
+    e2e_error_ms: tuple[float, float, float] | None
     cpu_us_per_token: float
     cpu_us_per_request: float
     peak_mib: float
@@ -135,7 +126,8 @@ def measure(name: str, streams: int, seconds: float) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         stamps_file = Path(folder) / "stamps.npz"
         with truth_server(stamps_file) as endpoint:
-            command, environment = client.command(Path(folder), endpoint, streams, seconds)
+            load = Load(endpoint, streams, WARMUP_S, seconds, TOKENS, TTFT_MS, TOKENS_PER_S)
+            command, environment = client.command(Path(folder), load)
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -190,46 +182,52 @@ def compare(
 ) -> Result:
     """The client's times against the server's, request by request."""
     place = {request_id: i for i, request_id in enumerate(truth.request_ids)}
-    pairs = [(i, place[request_id]) for i, request_id in enumerate(measured.request_ids) if request_id in place]
-    whole = [(i, j) for i, j in pairs if len(measured.stamps_s[i]) == len(truth.written_s[j]) > 1]
-    begin_s = min(measured.sent_s) if len(measured.sent_s) else 0.0
-    steady = [(i, j) for i, j in whole if measured.sent_s[i] >= begin_s + WARMUP_S]
-    burst = [(i, j) for i, j in whole if measured.sent_s[i] < begin_s + TTFT_MS / 1000]
-
-    def ttft(i: int) -> float:
-        return float(measured.stamps_s[i][0] - measured.sent_s[i])
-
-    def true_ttft(j: int) -> float:
-        return float(truth.written_s[j][0] - truth.received_s[j])
-
-    def ttft_errors(chosen: list[tuple[int, int]]) -> NDArray[np.float64]:
-        return np.array([ttft(i) - true_ttft(j) for i, j in chosen])
-
-    gap_errors = [np.diff(measured.stamps_s[i]) - np.diff(truth.written_s[j]) for i, j in steady]
-    e2e_errors = [
-        (measured.stamps_s[i][-1] - measured.sent_s[i]) - (truth.written_s[j][-1] - truth.received_s[j])
-        for i, j in steady
-    ]
-    tokens = sum(len(stamps) for stamps in measured.stamps_s)
+    true_ttft_s = np.array([written[0] for written in truth.written_s]) - truth.received_s
+    true_p50_s = float(np.median(true_ttft_s))
+    begin_s = min(measured.sent_s)
+    steady: list[int] = []
+    ttft_errors_s: list[float] = []
+    burst_errors_s: list[float] = []
+    gap_errors_s: list[NDArray[np.float64]] = []
+    e2e_errors_s: list[float] = []
+    unmatched = 0
+    for i, (request_id, sent_s, stamps_s) in enumerate(
+        zip(measured.request_ids, measured.sent_s, measured.stamps_s, strict=True)
+    ):
+        j = place.get(request_id)
+        # A client that sends no ids is held against the server's median, which nearly every answer has.
+        ttft_error_s = stamps_s[0] - sent_s - (true_p50_s if j is None else true_ttft_s[j])
+        if sent_s < begin_s + TTFT_MS / 1000:
+            burst_errors_s.append(ttft_error_s)
+        whole = j is not None and len(stamps_s) == len(truth.written_s[j])
+        unmatched += bool(request_id) and not whole
+        if sent_s < begin_s + WARMUP_S:
+            continue
+        steady.append(i)
+        ttft_errors_s.append(ttft_error_s)
+        if j is not None and whole:
+            gap_errors_s.append(np.diff(stamps_s) - np.diff(truth.written_s[j]))
+            e2e_errors_s.append((stamps_s[-1] - sent_s) - (truth.written_s[j][-1] - truth.received_s[j]))
+    tokens = sum(int(count.sum()) for count in truth.tokens)
     span_s = max(stamps[-1] for stamps in truth.written_s) - min(truth.received_s)
     cpu_us = (usage.ru_utime + usage.ru_stime) * 1e6
-    reported = np.array([ttft(i) for i, _ in steady]) * 1000
+    reported_ms = np.array([measured.stamps_s[i][0] - measured.sent_s[i] for i in steady]) * 1000
     return Result(
         client=name,
         version=version,
         streams=streams,
         tokens_per_s=tokens / span_s,
         requests=len(measured.request_ids),
-        lost=measured.lost + len(measured.request_ids) - len(whole),
-        ttft_p50_ms=float(np.quantile(reported, 0.5)),
-        ttft_p99_ms=float(np.quantile(reported, 0.99)),
-        true_ttft_p50_ms=float(np.median([true_ttft(j) for _, j in steady])) * 1000,
-        ttft_error_ms=_three(ttft_errors(steady)),
-        burst_ttft_error_ms=_three(ttft_errors(burst)) if burst else None,
-        gap_error_ms=_three(np.concatenate(gap_errors)),
-        e2e_error_ms=_three(np.array(e2e_errors)),
+        lost=measured.lost + unmatched,
+        ttft_p50_ms=float(np.quantile(reported_ms, 0.5)),
+        ttft_p99_ms=float(np.quantile(reported_ms, 0.99)),
+        true_ttft_p50_ms=true_p50_s * 1000,
+        ttft_error_ms=_three(np.array(ttft_errors_s)),
+        burst_ttft_error_ms=_three(np.array(burst_errors_s)),
+        gap_error_ms=_three(np.concatenate(gap_errors_s)) if gap_errors_s else None,
+        e2e_error_ms=_three(np.array(e2e_errors_s)) if e2e_errors_s else None,
         cpu_us_per_token=cpu_us / tokens,
-        cpu_us_per_request=cpu_us / len(measured.request_ids),
+        cpu_us_per_request=cpu_us / len(truth.request_ids),
         peak_mib=usage.ru_maxrss / 1024,
         loop_lag_p99_ms=measured.loop_lag_p99_ms,
     )
@@ -254,25 +252,22 @@ def _median(runs: list[Result]) -> Result:
     return Result(**{**fields, "lost": sum(run.lost for run in runs)})
 
 
-# --- the clients
+# --- our own client, and a plain Locust user
 
 
-@dataclass(frozen=True)
-class Client:
-    """How a client is started and read. `version` gives None where it is not installed."""
-
-    version: Callable[[], str | None]
-    command: Callable[[Path, str, int, float], tuple[list[str], dict[str, str]]]
-    read: Callable[[Path], Measured]
-
-
-def _own_command(folder: Path, endpoint: str, streams: int, seconds: float) -> tuple[list[str], dict[str, str]]:
+def _own_command(folder: Path, load: Load) -> tuple[list[str], dict[str, str]]:
     profile = folder / "profile.yaml"
     profile.write_text(
-        PROFILE.format(warmup_s=WARMUP_S, duration_s=seconds, streams=streams, low=TOKENS[0], high=TOKENS[1])
+        PROFILE.format(
+            warmup_s=load.warmup_s,
+            duration_s=load.seconds,
+            streams=load.streams,
+            low=load.tokens[0],
+            high=load.tokens[1],
+        )
     )
     return [
-        *(sys.executable, "-m", "locust", "-f", "locustfiles/mixed.py", "--headless", "--host", endpoint),
+        *(sys.executable, "-m", "locust", "-f", "locustfiles/mixed.py", "--headless", "--host", load.endpoint),
         *("--fairshare-profile", str(profile), "--fairshare-out", str(folder / "runs"), "--fairshare-no-report"),
     ], {}
 
@@ -295,8 +290,8 @@ def _own_read(folder: Path) -> Measured:
     )
 
 
-def _plain_command(folder: Path, endpoint: str, streams: int, seconds: float) -> tuple[list[str], dict[str, str]]:
-    run_time = f"{WARMUP_S + seconds:g}"
+def _plain_command(folder: Path, load: Load) -> tuple[list[str], dict[str, str]]:
+    run_time = f"{load.warmup_s + load.seconds:g}"
     return [
         *(
             sys.executable,
@@ -307,10 +302,10 @@ def _plain_command(folder: Path, endpoint: str, streams: int, seconds: float) ->
             "--headless",
             "--only-summary",
             "--host",
-            endpoint,
+            load.endpoint,
         ),
-        *("-u", str(streams), "-r", str(streams), "-t", run_time, "--stop-timeout", "30"),
-    ], {"BENCH_RESULT": str(folder / "result.jsonl"), "BENCH_TOKENS": f"{TOKENS[0]},{TOKENS[1]}"}
+        *("-u", str(load.streams), "-r", str(load.streams), "-t", run_time, "--stop-timeout", "30"),
+    ], {"BENCH_RESULT": str(folder / "result.jsonl"), "BENCH_TOKENS": f"{load.tokens[0]},{load.tokens[1]}"}
 
 
 def _plain_read(folder: Path) -> Measured:
@@ -341,6 +336,7 @@ def _own_version() -> str | None:
 CLIENTS = {
     "fairshare": Client(_own_version, _own_command, _own_read),
     "httpuser": Client(_package_version("locust"), _plain_command, _plain_read),
+    **PEERS,
 }
 
 
@@ -403,14 +399,16 @@ def _figure(rows: list[Result], path: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     panels = (
         ("TTFT error p99 (ms)", lambda row: row.ttft_error_ms[1], "log"),
-        ("gap error p99 (ms)", lambda row: row.gap_error_ms[1], "log"),
+        ("gap error p99 (ms)", lambda row: row.gap_error_ms and row.gap_error_ms[1], "log"),
         ("client CPU per token (µs)", lambda row: row.cpu_us_per_token, "linear"),
     )
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
     for axis, (label, value, scale) in zip(axes, panels, strict=True):
         for colour, name in zip(colours, dict.fromkeys(row.client for row in rows), strict=False):
             mine = [row for row in rows if row.client == name]
-            axis.plot([r.streams for r in mine], [value(r) for r in mine], "o-", color=colour, label=name)
+            points = [(row.streams, value(row)) for row in mine if value(row) is not None]
+            if points:
+                axis.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
         axis.set_xlabel(f"streams, {TOKENS_PER_S} tokens/s each")
         axis.set_ylabel(label)
         axis.set_xscale("log")

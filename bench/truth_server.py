@@ -172,18 +172,17 @@ class TruthServer:
         self._answer(connection, head, rest[:wanted], received_ns)
 
     def _answer(self, connection: Connection, head: bytes, body: bytes, received_ns: int) -> None:
-        if head.startswith(b"GET"):
-            found = b"/v1/models" in head.split(b"\r\n", 1)[0]
-            content, status = (_MODELS, b"200 OK") if found else (b"{}", b"404 Not Found")
-            connection.peer.send(
-                b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-                % (status, len(content), content)
-            )
+        if not head.startswith(b"POST"):
+            self._reply(connection, b"200 OK", _MODELS)
             return
-        asked: dict[str, Any] = orjson.loads(body)
+        try:
+            asked: dict[str, Any] = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            self._reply(connection, b"400 Bad Request", b"{}")
+            return
         tokens = int(asked.get("max_completion_tokens") or asked.get("max_tokens") or 16)
         found_id = _REQUEST_ID.search(head)
-        connection.peer.send(_HEAD)
+        self._send(connection, _HEAD)
         answer = Answer(
             connection=connection,
             request_id=found_id[1].decode() if found_id else "",
@@ -195,6 +194,10 @@ class TruthServer:
         )
         connection.answer = answer
         self._push(answer, answer.due_ns[0])
+
+    def _reply(self, connection: Connection, status: bytes, content: bytes) -> None:
+        head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(content))
+        self._send(connection, head + content)
 
     def _due_times(self, received_ns: int, chunks: int) -> list[int]:
         table = self._timetable
