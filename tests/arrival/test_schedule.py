@@ -21,7 +21,6 @@ from fairshare_locust.arrival.schedule import (
     open_schedule,
 )
 from fairshare_locust.profile.model import ConstantArrival, PoissonArrival
-from fairshare_locust.seeding import random_stream
 
 _POISSON = PoissonArrival(rate_per_s=4)
 
@@ -132,17 +131,3 @@ def test_count_before_counts(rate: float, elapsed_s: float) -> None:
         count = count_before(schedule, elapsed_s)
         assert count == 0 or schedule.due_s(count - 1) < elapsed_s
         assert schedule.due_s(count) >= elapsed_s
-
-
-# --- random streams
-
-
-def test_streams_are_those_of_seed_tenant_and_purpose() -> None:
-    def first(seed: int, tenant_id: str, purpose: str) -> int:
-        return int(random_stream(seed, tenant_id, purpose).integers(2**63))
-
-    names = [(seed, tenant, purpose) for seed in (0, 1, 2**63 - 1) for tenant in ("a", "b") for purpose in ("x", "y")]
-    assert len({first(*name) for name in names}) == len(names)
-    assert [first(*name) for name in names] == [first(*name) for name in names]
-    # SHA-256 of "7/chat/arrival", its first 16 bytes as the seed of a PCG64: schedules of today are those of tomorrow.
-    assert first(7, "chat", "arrival") == 1_777_594_431_251_317_965

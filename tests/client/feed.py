@@ -56,11 +56,18 @@ class _Feeder:
         self.released = True
 
 
+_Listener = Callable[[Exchange, float], None] | None
+
+
 def feed(
-    segments: Sequence[bytes], api: Api = "openai_chat", on_token: Callable[[Exchange, float], None] | None = None
+    segments: Sequence[bytes],
+    api: Api = "openai_chat",
+    on_first_token: _Listener = None,
+    on_token: _Listener = None,
 ) -> Exchange:
     """An exchange that was answered with these segments; segment i is stamped i."""
     exchange = Exchange(DIALECTS[api], b"", Timeouts())
+    exchange.on_first_token = on_first_token
     exchange.on_token = on_token
     feeder = _Feeder(segments)
     exchange.run(lambda _timeout_s: cast(Connection, feeder), feeder.release)

@@ -231,7 +231,7 @@ def test_after_a_failure_the_connection_is_not_used_again(serve: Serve, connect:
             peer.send(_ANSWER)
 
     server = serve(script)
-    client = connect(server.url, timeouts=Timeouts(first_token_s=0.05))
+    client = connect(server.url, timeouts=Timeouts(first_token_s=0.3))
     first, second = client.exchange(b"{}", "test-000000"), client.exchange(b"{}", "test-000001")
     client.send(first)
     client.send(second)

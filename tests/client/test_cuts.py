@@ -92,6 +92,25 @@ def test_the_short_cut_gives_what_the_full_way_gives(chunks: list[bytes], end: b
     assert short.headers_at == full.headers_at == 0
 
 
+def test_listeners_hear_of_the_first_token_once_and_of_every_segment_with_tokens() -> None:
+    pieces = [
+        event_stream(),
+        chunk(ROLE),
+        chunk(token("a") + token("b")),
+        chunk(b": c\n\n"),
+        chunk(token("c")),
+        chunk(DONE),
+    ]
+    heard: list[tuple[str, float]] = []
+    exchange = feed(
+        [*pieces, chunk(b"")],
+        on_first_token=lambda _, stamp: heard.append(("first", stamp)),
+        on_token=lambda _, stamp: heard.append(("token", stamp)),
+    )
+    assert exchange.outcome == "ok"
+    assert heard == [("first", 2.0), ("token", 2.0), ("token", 4.0)]
+
+
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 64, 65, 300])
 def test_a_long_answer_is_read_in_full(count: int) -> None:
     """Each token in a segment of its own, stamped with the second of its segment."""

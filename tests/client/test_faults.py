@@ -226,7 +226,8 @@ def test_stall_between_tokens(talk: Talk) -> None:
 
 
 def test_a_slow_trickle(serve: Serve, connect: Connect) -> None:
-    """Tokens that come in time, one after another, but too many of them: longer than a batch of segments."""
+    """Tokens that come in time, one after another, but too many of them."""
+    sent: list[bytes] = []
 
     def script(peer: Peer) -> None:
         peer.request()
@@ -235,6 +236,7 @@ def test_a_slow_trickle(serve: Serve, connect: Connect) -> None:
         while exchange.outcome is None:
             seen = exchange.seen
             peer.send(piece)
+            sent.append(piece)
             peer.until(lambda: exchange.seen >= seen + len(piece) or exchange.outcome is not None)  # noqa: B023
 
     client = connect(serve(script).url, timeouts=Timeouts(total_s=0.2, between_tokens_s=5))
@@ -242,7 +244,7 @@ def test_a_slow_trickle(serve: Serve, connect: Connect) -> None:
     client.send(exchange)
     assert _ended(exchange) == ("timeout", "total_s: not finished within 0.2 s")
     transcript = exchange.transcript
-    assert transcript.chunks == len(transcript.texts) > 100
+    assert len(transcript.texts) in (len(sent) - 1, len(sent))
     assert transcript.first_token_at is not None
     assert transcript.last_token_at is not None
     assert sum(transcript.gap_us) == pytest.approx(
@@ -262,7 +264,7 @@ def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short_linger")
 def test_a_stall_after_done_is_no_timeout(talk: Talk) -> None:
-    timeouts = Timeouts(between_tokens_s=0.1, total_s=0.3)
+    timeouts = Timeouts(between_tokens_s=0.5, total_s=0.5)
     exchange = talk(_stalls(event_stream(), chunk(token("a")), chunk(DONE)), timeouts=timeouts)
     assert _ended(exchange) == ("ok", None)
 
@@ -271,7 +273,7 @@ def test_a_stall_after_done_is_no_timeout(talk: Talk) -> None:
 def test_a_stall_after_done_and_more_is_no_timeout(talk: Talk) -> None:
     """What comes behind [DONE] in its chunk must not hide it, nor the segments before it."""
     pieces = [event_stream(), *(chunk(token(text)) for text in "abcde"), chunk(DONE + b": and a comment\n\n")]
-    exchange = talk(_stalls(*pieces), timeouts=Timeouts(between_tokens_s=0.1))
+    exchange = talk(_stalls(*pieces), timeouts=Timeouts(between_tokens_s=0.5))
     assert _ended(exchange) == ("ok", None)
     assert exchange.transcript.texts == list("abcde")
 
@@ -280,7 +282,7 @@ def test_a_stall_after_done_and_more_is_no_timeout(talk: Talk) -> None:
 @pytest.mark.parametrize("cut", [1, 6, 9, 12, 13])
 def test_a_stall_after_a_done_in_two_segments_is_no_timeout(talk: Talk, cut: int) -> None:
     pieces = (event_stream(), chunk(token("a")), chunk(DONE[:cut]), chunk(DONE[cut:]))
-    exchange = talk(_stalls(*pieces), timeouts=Timeouts(between_tokens_s=0.1))
+    exchange = talk(_stalls(*pieces), timeouts=Timeouts(between_tokens_s=0.5))
     assert _ended(exchange) == ("ok", None)
 
 

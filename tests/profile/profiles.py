@@ -161,7 +161,7 @@ def profiles(draw: st.DrawFn, file: Path) -> Profile:
         deployment=Deployment(
             engine="external" if external else "simulator",
             sharing=draw(st.sampled_from(["mps", "mig", "logical"])) if external else "logical",
-            simulator=SimulatorOptions(step_base_ms=draw(_NOT_NEGATIVE)),
+            simulator=SimulatorOptions(step_base_ms=draw(_POSITIVE)),
         ),
         tenants=tuple(tenants),
         fairness=Fairness(service_weights=ServiceWeights(input=draw(_NOT_NEGATIVE), output=draw(_POSITIVE))),

@@ -548,7 +548,7 @@ def test_values_with_a_tag_that_they_do_not_fit(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tenants", "problem"),
+    ("tenants", "where", "what"),
     [
         ("tenants: []\n", "p.yaml:4: tenants", "found an empty list; at least one tenant is needed"),
         ("tenants: null\n", "p.yaml:4: tenants", "found nothing (null); must be a list"),
@@ -556,8 +556,8 @@ def test_values_with_a_tag_that_they_do_not_fit(value: str) -> None:
         ("tenants: [chat]\n", "p.yaml:4: tenants[0]", "found 'chat'; must be a mapping of keys to values"),
     ],
 )
-def test_tenants(tenants: str, problem: str) -> None:
-    assert only_problem(MINIMAL[: MINIMAL.index("tenants:")] + tenants) == problem
+def test_tenants(tenants: str, where: str, what: str) -> None:
+    assert only_problem(MINIMAL[: MINIMAL.index("tenants:")] + tenants) == f"{where}: {what}"
 
 
 _ANOTHER = MINIMAL[MINIMAL.index("  - id") :]
