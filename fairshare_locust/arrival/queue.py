@@ -86,13 +86,12 @@ class OpenQueue:
         return Arrival(self._next, due_s) if due_s < self._end_s else None
 
     def take(self, now_s: float, *, first: bool) -> Arrival | None:
-        """See ArrivalQueue. A request that is past due found no free slot when it was due."""
-        del first
+        """See ArrivalQueue. A request that is past due found no free slot, unless this one has been free all along."""
         arrival = self._peek()
         if arrival is None:
             return None
         self._next += self._step
-        if self._shed and arrival.due_s < now_s:
+        if self._shed and not first and arrival.due_s < now_s:
             return Arrival(arrival.index, arrival.due_s, shed=True)
         return arrival
 

@@ -40,6 +40,8 @@ __all__ = [
     "Workload",
 ]
 
+_LONGEST_TOKENS = 10_000_000  # no model takes more, and a slip of the pen should not fill the memory
+
 Api = Literal["openai_chat", "openai_completions", "tgi"]
 
 
@@ -135,7 +137,7 @@ class ConstantLength:
     """Always `value` tokens; a bare number means the same."""
 
     distribution: Literal["constant"] = "constant"
-    value: int = allow(at_least=1)
+    value: int = allow(at_least=1, at_most=_LONGEST_TOKENS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +145,8 @@ class UniformLength:
     """Whole numbers from `low` to `high`, both included."""
 
     distribution: Literal["uniform"] = "uniform"
-    low: int = allow(at_least=1)
-    high: int = allow(at_least=1)
+    low: int = allow(at_least=1, at_most=_LONGEST_TOKENS)
+    high: int = allow(at_least=1, at_most=_LONGEST_TOKENS)
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Low is not above high."""
@@ -162,10 +164,10 @@ class NormalLength:
     """Normal with mean and standard deviation `std` in tokens, rounded, held inside min and max."""
 
     distribution: Literal["normal"] = "normal"
-    mean: float = allow(above=0)
+    mean: float = allow(above=0, at_most=_LONGEST_TOKENS)
     std: float = allow(at_least=0)
     min: int = allow(1, at_least=1)
-    max: int | None = allow(None, at_least=1)
+    max: int | None = allow(None, at_least=1, at_most=_LONGEST_TOKENS)
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Min is not above max."""
@@ -177,10 +179,10 @@ class LognormalLength:
     """Log-normal with mean `mean` tokens and shape `sigma` (of the logarithm), rounded, held inside min and max."""
 
     distribution: Literal["lognormal"] = "lognormal"
-    mean: float = allow(above=0)
+    mean: float = allow(above=0, at_most=_LONGEST_TOKENS)
     sigma: float = allow(at_least=0, at_most=5)
     min: int = allow(1, at_least=1)
-    max: int | None = allow(None, at_least=1)
+    max: int | None = allow(None, at_least=1, at_most=_LONGEST_TOKENS)
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Min is not above max."""

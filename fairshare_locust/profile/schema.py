@@ -43,11 +43,11 @@ class Limits:
         """`a number greater than 0`: the limits in words after the kind of value."""
         parts = []
         if self.above is not None:
-            parts.append(f"greater than {self.above:g}")
+            parts.append(f"greater than {self.above:.15g}")
         if self.at_least is not None:
-            parts.append(f"at least {self.at_least:g}")
+            parts.append(f"at least {self.at_least:.15g}")
         if self.at_most is not None:
-            parts.append(f"at most {self.at_most:g}")
+            parts.append(f"at most {self.at_most:.15g}")
         return f"{kind}, {' and '.join(parts)}" if parts else kind
 
     def admits(self, value: float) -> bool:

@@ -27,6 +27,16 @@ def replace_file(path: Path, content: bytes) -> None:
     os.replace(temporary, path)
 
 
+def _point_latest(latest: Path, name: str) -> None:
+    link = latest.with_name(f".latest.{os.getpid()}")
+    try:
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        os.replace(link, latest)
+    except OSError:
+        pass  # a file system without links, or a folder of that name: the run itself needs no `latest`
+
+
 class RunDirectory:
     """The files of one run, by name. Making the object touches no file."""
 
@@ -52,16 +62,12 @@ class RunDirectory:
                     suffix += 1
                     path = parent / f"{stem}-{suffix}"
             (path / "logs").mkdir()
-            latest = parent / "latest"
-            link = parent / f".latest.{os.getpid()}"
-            link.unlink(missing_ok=True)
-            link.symlink_to(path.name)
-            os.replace(link, latest)
         except OSError as error:
             raise RunDirectoryError(
                 f"run directory under {str(parent)!r} can't be made: {error.strerror}; "
                 "name another folder with --fairshare-out"
             ) from error
+        _point_latest(parent / "latest", path.name)
         return cls(path)
 
     @property

@@ -344,7 +344,7 @@ def test_seeds(seed: str) -> None:
             "input_tokens: 100",
             "input_tokens: 1.5",
             "p.yaml:7: tenants[0].workload.input_tokens",
-            "found 1.5; must be a whole number, at least 1",
+            "found 1.5; must be a whole number, at least 1 and at most 10000000",
         ),
         (
             "input_tokens: 100",
