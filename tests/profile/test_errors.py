@@ -213,7 +213,7 @@ def test_a_key_that_is_no_text() -> None:
         (
             ", rate_per_s: 2",
             "p.yaml:6: tenants[0].arrival.rate_per_s",
-            "missing; must be a number, greater than 0 and at most 1e+06",
+            "missing; must be a number, greater than 0 and at most 1000000",
         ),
         (
             "process: poisson, ",
@@ -273,7 +273,7 @@ def test_duplicate_keys() -> None:
 )
 def test_rates(value: str, found: str) -> None:
     problem = only_problem(with_line("rate_per_s: 2}", f"rate_per_s: {value}}}"))
-    allowed = "; must be a number, greater than 0 and at most 1e+06"
+    allowed = "; must be a number, greater than 0 and at most 1000000"
     start = "p.yaml:6: tenants[0].arrival.rate_per_s: found "
     assert problem.startswith(start)
     if "YAML reads" in found:
