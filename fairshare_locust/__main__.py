@@ -70,8 +70,8 @@ def _check(path: Path, plan_name: str) -> int:
 
 def _load_table(load: Sequence[Offered]) -> Table:
     table = Table("tenant", "arrival", box=box.SIMPLE_HEAD, title="offered load", title_justify="left")
-    for header in ("streams ≤", "requests/s", "input tok/s", "output tok/s", "requests"):
-        table.add_column(header, justify="right")
+    for header in ("streams", "requests/s", "input\ntokens/s", "output\ntokens/s", "requests"):
+        table.add_column(header, justify="right", no_wrap=True)
     for offered in load:
         arrival = offered.tenant.arrival
         table.add_row(

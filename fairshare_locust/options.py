@@ -79,7 +79,7 @@ class Options:
     def of(cls, parsed: argparse.Namespace) -> Options:
         """From Locust's parsed options. Raises FairshareError for a value that can't be."""
         return cls(
-            profile=Path(parsed.fairshare_profile),
+            profile=Path(parsed.fairshare_profile or DEFAULT_PROFILE),
             out=Path(parsed.fairshare_out),
             scale=_scale(str(parsed.fairshare_scale)),
             seed=_seed(str(parsed.fairshare_seed)),
@@ -130,7 +130,7 @@ def early_options(arguments: list[str] | None = None) -> EarlyOptions:
     parsed, _ = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     chosen = [name for name in ("master", "worker", "processes") if getattr(parsed, name)]
     return EarlyOptions(
-        profile=Path(parsed.fairshare_profile),
+        profile=Path(parsed.fairshare_profile or DEFAULT_PROFILE),
         asks_for_help=parsed.help or parsed.version,
         distributed=f"--{chosen[0]}" if chosen else None,
     )

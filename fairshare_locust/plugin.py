@@ -11,6 +11,7 @@ quitting, quit             Ctrl-C and SIGTERM come this way; the report is print
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -33,6 +34,7 @@ __all__ = ["register"]
 
 _EXIT_USAGE = 2
 _EXIT_SUSPECT = 3
+_EXIT_INTERRUPTED = 130
 
 
 def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
@@ -72,7 +74,9 @@ class Plugin:
         self._environment: Environment | None = None
         self._prepared: Run | None = None
         self._run: Run | None = None
+        self._finishing: Run | None = None
         self._finished: Run | None = None
+        self._interrupt: Any = None
         self._conductor: gevent.Greenlet | None = None
         locust.events.init.add_listener(self._on_init)
 
@@ -104,9 +108,12 @@ class Plugin:
                 parsed.only_summary = True
                 parsed.run_time = None  # it is the run's duration; the run ends itself
                 self._prepared = self._prepare(profile, parsed, chosen_slots)
-                gevent.signal_handler(signal.SIGINT, self._on_interrupt)
+                self._interrupt = gevent.signal_handler(signal.SIGINT, self._on_interrupt)
         except FairshareError as error:
             _fail(str(error))
+        except KeyboardInterrupt:
+            print("fairshare: interrupted before any load was sent", file=sys.stderr, flush=True)
+            sys.exit(_EXIT_INTERRUPTED)
 
     def _profile(self, parsed: Any) -> Profile:
         """The profile with everything that the command line changes in it."""
@@ -114,6 +121,8 @@ class Plugin:
         profile = scaled(load_profile(options.profile), options.scale)
         if options.seed is not None:
             profile = replace(profile, seed=options.seed)
+        if parsed.run_time == 0:
+            raise FairshareError("run time (-t): found 0; must be more than 0 s")
         if parsed.run_time:
             profile = with_duration(profile, float(parsed.run_time))
         if parsed.host:
@@ -159,8 +168,7 @@ class Plugin:
             self._conductor = gevent.spawn(self._conduct, self._run)
 
     def _conduct(self, run: Run) -> None:
-        run.begin()
-        if run is self._run:  # it came to its own end
+        if run.begin():
             self._stop()
 
     def _stop(self) -> None:
@@ -172,12 +180,18 @@ class Plugin:
             runner.quit()
 
     def _on_interrupt(self) -> None:
-        # Again: at once, as Locust would.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._interrupt.cancel()
+        self._interrupt = gevent.signal_handler(signal.SIGINT, self._on_second_interrupt)
         print("fairshare: interrupted, finishing (again to quit at once)", file=sys.stderr, flush=True)
         if self._run is not None:
             self._run.end_load("interrupted")
         self._stop()
+
+    def _on_second_interrupt(self) -> None:
+        for run in (self._run, self._finishing):
+            if run is not None:
+                run.abandon()
+        os._exit(_EXIT_INTERRUPTED)
 
     def _on_test_stopping(self, **_: Any) -> None:
         if self._run is not None:
@@ -187,12 +201,13 @@ class Plugin:
         run, self._run = self._run, None
         if run is None:
             return
+        self._finishing = run
         conductor, self._conductor = self._conductor, None
         if conductor is not None and conductor is not gevent.getcurrent():
             conductor.kill()
         run.finalise()
         self._judge(environment, run)
-        self._finished = run
+        self._finishing, self._finished = None, run
         parsed: Any = environment.parsed_options
         if not parsed.headless:
             self._print_report(run)
@@ -211,6 +226,8 @@ class Plugin:
             self._run.end_load("interrupted")
             runner: Any = environment.runner
             runner.stop()
+        while self._finishing is not None:  # in another greenlet: the process must not end before it has
+            gevent.sleep(0.05)
         if self._prepared is not None:
             self._prepared.stop_servers()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import platform
 import shutil
@@ -20,7 +21,8 @@ import orjson
 from locust.env import Environment
 
 from fairshare_locust import __version__
-from fairshare_locust.arrival import Window
+from fairshare_locust.arrival import ArrivalQueue, Window
+from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.health import HealthSampler
@@ -43,6 +45,7 @@ State = Literal["running", "complete", "interrupted"]
 # Slots that wait at the gate need a moment to wake, before the first requests are due.
 _LEAD_S = 0.1
 _POLL_S = 0.02
+_CONTEXT_SAMPLE = 500
 _TELL_EVERY_S = 10.0
 # What is told to stop at the end of a drain needs a moment to do so.
 _ABORT_WITHIN_S = 2.0
@@ -93,6 +96,7 @@ class Run:
         directory = RunDirectory.create(self._options.out, self.profile.name)
         self._directory = directory
         try:
+            self._write_run(None)
             replace_file(directory.profile, resolved_yaml(self.profile).encode())
             if not external:
                 self._deployed = deploy(self.profile, directory.logs)
@@ -101,6 +105,11 @@ class Run:
         except OSError as error:
             self.stop_servers()
             raise FairshareError(f"{directory.path} can't be written: {error.strerror}; free some space") from error
+        except BaseException:  # Ctrl-C too
+            self.stop_servers()
+            self.state = "interrupted"
+            self._write_run(0.0)
+            raise
 
     def _note_lengths(self) -> None:
         for tenant in self.profile.tenants:
@@ -111,6 +120,19 @@ class Run:
                     f"tenant {tenant.id!r}: its server takes no request for a fixed length; answers may end before "
                     "the wanted number of tokens"
                 )
+            self._note_context(tenant.id)
+
+    def _note_context(self, tenant_id: str) -> None:
+        limits = [server.max_model_len for server in self._deployed.servers[tenant_id] if server.max_model_len]
+        if not limits:
+            return
+        sample = [self._prompts[tenant_id].request(index) for index in range(_CONTEXT_SAMPLE)]
+        longer = sum(request.input_tokens + request.output_tokens > min(limits) for request in sample)
+        if longer:
+            self.note(
+                f"tenant {tenant_id!r}: {longer} of its first {len(sample)} requests ask for more than the "
+                f"{min(limits)} tokens that its server takes, prompt and answer together; it may refuse them"
+            )
 
     def note(self, text: str) -> None:
         """Tell the user, and keep it in run.json."""
@@ -146,8 +168,11 @@ class Run:
                 self._environment,
             )
 
-    def begin(self) -> None:
-        """Every slot is spawned: t = 0. Runs the phases in the calling greenlet, until the load has ended."""
+    def begin(self) -> bool:
+        """Every slot is spawned: t = 0. Runs the phases in the calling greenlet, until the load has ended.
+
+        True if it came to its own end, False if somebody else ended it.
+        """
         assert self._clock is not None
         # What is there now stays: the collector need not look at it again while stamps are taken.
         gc.collect()
@@ -158,8 +183,9 @@ class Run:
         for number, phase in enumerate(self.plan):
             self._run_phase(phase, last=number == len(self.plan) - 1)
             if self._load_ended:
-                return
+                return False
         self.end_load("complete")
+        return True
 
     def _run_phase(self, phase: Phase, *, last: bool) -> None:
         assert self._clock is not None
@@ -171,8 +197,15 @@ class Run:
         loads = [self.loads[tenant_id] for tenant_id in phase.tenants]
         if phase.warmup_s > 0:
             self._open_part(phase, "warmup", start_s, measured=False)
+        queues: list[ArrivalQueue] = []
+
+        def part_of(due_s: float) -> str:
+            if due_s < measure_s:
+                return phase.prefix + "warmup"
+            return phase.prefix + ("measure" if due_s < _exhausted_s(queues) else "drain")
+
         for load in loads:
-            load.begin(window, phase.prefix)
+            queues.append(load.begin(window, part_of))
         self._wait_until(measure_s)
         if self._load_ended:
             return
@@ -181,7 +214,8 @@ class Run:
         if phase.requests is None:
             self._wait_until(end_s)
         else:
-            end_s = self._wait_exhausted(loads)
+            end_s = self._wait_exhausted(queues)
+            self._note_shortfall(phase, queues)
         self._health.measure(False)
         if self._load_ended:
             return
@@ -214,15 +248,24 @@ class Run:
             if int(self._clock.now_s() / _TELL_EVERY_S) > told:
                 self._tell()
 
-    def _wait_exhausted(self, loads: list[TenantLoad]) -> float:
+    def _wait_exhausted(self, queues: list[ArrivalQueue]) -> float:
         """Wait until every tenant has had its number of requests; the end of the stretch where all offer load."""
         assert self._clock is not None
         while not self._load_ended:
-            ends = [load.exhausted_s for load in loads]
-            if all(end is not None and end <= self._clock.now_s() for end in ends):
-                return min(end for end in ends if end is not None)
+            ends_s = [queue.exhausted_s for queue in queues]
+            if all(end_s is not None and end_s <= self._clock.now_s() for end_s in ends_s):
+                break
             self._wait_until(self._clock.now_s() + _POLL_S)
-        return self._clock.now_s()
+        return min(_exhausted_s(queues), self._clock.now_s())
+
+    def _note_shortfall(self, phase: Phase, queues: list[ArrivalQueue]) -> None:
+        ends_s = [queue.exhausted_s or 0.0 for queue in queues]
+        first = ends_s.index(min(ends_s))
+        if max(ends_s) > ends_s[first]:
+            self.note(
+                f"tenant {phase.tenants[first]!r} had its {phase.requests} requests first, {ends_s[first]:.1f} s after "
+                "t = 0; the window ends there, with fewer requests of the others in it"
+            )
 
     def _open_part(self, phase: Phase, part: str, start_s: float, *, measured: bool) -> None:
         """A part of a phase begins, the one before it ends."""
@@ -250,6 +293,13 @@ class Run:
         print(f"fairshare: t = {max(0.0, self._clock.now_s()):5.1f} s  {text}", flush=True)
 
     # --- the end
+
+    def abandon(self) -> None:
+        """Give up at once: keep what has been recorded so far, and leave no server behind."""
+        if self._recorder is not None:
+            self._recorder.settle()
+            self._recorder.flush()
+        self.stop_servers()
 
     def end_load(self, state: State) -> None:
         """Send nothing more; settle what was due and not sent. The users may be killed after it."""
@@ -313,18 +363,23 @@ class Run:
 
     def _analyse(self) -> None:
         # A process of its own: in this one its threads would be greenlets, and its memory the load's.
-        command = [sys.executable, "-m", "analysis", "report", str(self.path)]
-        environment = dict(os.environ)
-        if sys.stdout.isatty():
-            environment |= {"FORCE_COLOR": "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
+        command = child_command("analysis", "report", str(self.path))
+        terminal = {"FORCE_COLOR": "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
+        environment = child_environment(**(terminal if sys.stdout.isatty() else {}))
         result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment, text=True, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+            check=False,
+            start_new_session=True,  # Ctrl-C at the terminal is for us
         )
-        self.report = result.stdout
-        try:
-            self.summary = orjson.loads((self.path / "analysis" / "summary.json").read_bytes())
-        except (OSError, orjson.JSONDecodeError):
+        if result.returncode != 0:
             self.problem = self.problem or f"the analysis of {self.path} failed with exit code {result.returncode}"
+            return
+        self.report = result.stdout
+        self.summary = orjson.loads((self.path / "analysis" / "summary.json").read_bytes())
 
     def _write_run(self, ended_s: float | None) -> None:
         assert self._directory is not None
@@ -366,3 +421,8 @@ class Run:
                 "notes": self._notes,
             }
         )
+
+
+def _exhausted_s(queues: list[ArrivalQueue]) -> float:
+    """When the first of the tenants ran out of its number of requests; infinite while none has."""
+    return min((queue.exhausted_s for queue in queues if queue.exhausted_s is not None), default=math.inf)

@@ -18,12 +18,15 @@ from fairshare_locust.client.dialects import DIALECTS, Ask
 from fairshare_locust.client.endpoint import Endpoint
 from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.clock import RunClock
-from fairshare_locust.profile.model import Tenant
+from fairshare_locust.profile.model import ClosedArrival, Tenant
 from fairshare_locust.record.record import Outcome
 from fairshare_locust.recorder import Recorder, make_record
 from fairshare_locust.serving.probe import api_key
 from fairshare_locust.serving.server import Server
 from fairshare_locust.workload import PromptRequest, PromptSource
+
+# A failed request of a closed loop takes at least so long, with the rest that follows it.
+_BACK_OFF_S = 0.5
 
 __all__ = ["TenantLoad", "TenantUser", "tenant_user_class"]
 
@@ -97,23 +100,23 @@ class TenantLoad:
         self._on_first_token = _listener(environment, "first_token", tenant.id)
         self._on_token = _listener(environment, "token", tenant.id)
         self._queue: ArrivalQueue | None = None
-        self._window: Window | None = None
-        self._prefix = ""
+        self._part_of: Callable[[float], str] = lambda _: ""
         self._phase_begins = Event()  # set when the next phase begins; then a new one takes its place
         self._served: set[TenantUser] = set()  # slots that have had a request in this phase
         self._held: dict[TenantUser, _Slot] = {}
         self._in_flight: dict[Exchange, Arrival] = {}
+        self._backed_off: dict[TenantUser, float] = {}  # until when a slot of a closed loop rests
 
     # --- phases
 
-    def begin(self, window: Window, prefix: str) -> None:
-        """Open the gate for a phase."""
-        self._queue = arrival_queue(self.tenant, self._seed, window)
-        self._window = window
-        self._prefix = prefix
+    def begin(self, window: Window, part_of: Callable[[float], str]) -> ArrivalQueue:
+        """Open the gate for a phase; `part_of` names the part of it that holds a time. Returns its queue."""
+        queue = self._queue = arrival_queue(self.tenant, self._seed, window)
+        self._part_of = part_of
         self._served.clear()
         gate, self._phase_begins = self._phase_begins, Event()
         gate.set()
+        return queue
 
     def cut(self, end_s: float) -> None:
         """Nothing is due from `end_s` on. What was taken for later is given back, unsent and unrecorded."""
@@ -151,11 +154,6 @@ class TenantLoad:
         """Requests that a slot has taken and not sent."""
         return len(self._held)
 
-    @property
-    def exhausted_s(self) -> float | None:
-        """When the phase ran out of its number of requests; None while it has not."""
-        return None if self._queue is None else self._queue.exhausted_s
-
     # --- slots
 
     def wait_time(self, user: TenantUser) -> float:
@@ -170,7 +168,8 @@ class TenantLoad:
 
     def _take(self, user: TenantUser) -> _Slot | None:
         while self._queue is not None:
-            arrival = self._queue.take(self._clock.now_s(), first=user not in self._served)
+            free_s = max(self._clock.now_s(), self._backed_off.get(user, 0.0))
+            arrival = self._queue.take(free_s, first=user not in self._served)
             if arrival is None:
                 return None
             self.scheduled += 1
@@ -205,8 +204,19 @@ class TenantLoad:
         finally:
             exchange.cancel("the run ended first")
             del self._in_flight[exchange]
-            window, prefix = self._window, self._prefix
-            self._recorder.later(lambda: self._record(slot.arrival, slot.request, exchange, None, window, prefix))
+            part_of = self._part_of
+            self._recorder.later(lambda: self._record(slot.arrival, slot.request, exchange, None, part_of))
+            self._backed_off[user] = self._back_off(exchange)
+
+    def _back_off(self, exchange: Exchange) -> float:
+        """Until when a closed loop's slot rests after a failure that came at once, as from a server that is gone.
+
+        Without it such a loop would spin, and fill the disk with records of nothing.
+        """
+        if exchange.outcome == "ok" or not isinstance(self.tenant.arrival, ClosedArrival):
+            return 0.0
+        sent_s = self._clock.of(exchange.sent_at) or 0.0
+        return sent_s + _BACK_OFF_S
 
     def close(self) -> None:
         """Close the connections that are idle."""
@@ -219,7 +229,7 @@ class TenantLoad:
         return f"{self.tenant.id}-{arrival.index:06d}"
 
     def _unsent(self, arrival: Arrival, request: PromptRequest, outcome: Outcome, why: str, ended_s: float) -> None:
-        self._record(arrival, request, None, (outcome, why, ended_s), self._window, self._prefix)
+        self._record(arrival, request, None, (outcome, why, ended_s), self._part_of)
 
     def _record(
         self,
@@ -227,14 +237,12 @@ class TenantLoad:
         request: PromptRequest,
         exchange: Exchange | None,
         unsent: tuple[Outcome, str, float] | None,
-        window: Window | None,
-        prefix: str,
+        part_of: Callable[[float], str],
     ) -> None:
-        assert window is not None
         server = self._servers[arrival.index % len(self._servers)]
         record = make_record(
             tenant=self.tenant,
-            phase=prefix + ("warmup" if arrival.due_s < window.measure_s else "measure"),
+            phase=part_of(arrival.due_s),
             worker=0,
             index=arrival.index,
             request_id=self._request_id(arrival),

@@ -21,8 +21,8 @@ __all__ = ["MEASURES", "applied", "legend", "new_figure", "no_data", "save", "sh
 # Okabe and Ito's colours, which stay apart for colour-blind readers; their yellow is too faint on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C6D31")
 _DASHES = ("solid", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
-MEASURES = (("#0072B2", "solid"), ("#D55E00", (0, (5, 2))), ("#009E73", (0, (1, 1.2))))
-"""Colour and dashes for up to three lines that are not tenants."""
+MEASURES = (("#222222", "solid"), ("#666666", (0, (5, 2))), ("#999999", (0, (1, 1.2))))
+"""Colour and dashes for up to three lines that are not tenants: greys, as colours mean tenants."""
 
 _STYLE = {
     "font.size": 9,

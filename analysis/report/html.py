@@ -57,6 +57,7 @@ def page(summary: Summary, pictures: Iterable[Picture]) -> str:
         "share": numbers.share,
         "percentile": numbers.percentile,
         "interval": _interval,
+        "failures_beside_valid": numbers.failures_beside_valid,
     }
     content = summary.content
     return environment.get_template("template.html").render(

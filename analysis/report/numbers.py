@@ -45,3 +45,9 @@ def share(value: float | None) -> str:
 def count(value: float | None) -> str:
     """How many."""
     return UNDEFINED if value is None else f"{value:,.0f}"
+
+
+def failures_beside_valid(totals: dict[str, Any]) -> str:
+    """Valid means that the figures can be believed, not that all went well: says so where requests failed."""
+    failed = sum(totals["failed"].values())
+    return f"; {failed:,} of {totals['scheduled']:,} requests failed" if failed else ""

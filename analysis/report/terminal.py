@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.metrics import METRICS
-from analysis.report.numbers import count, number, percentile, ratio, share
+from analysis.report.numbers import count, failures_beside_valid, number, percentile, ratio, share
 from analysis.summary import Summary
 
 __all__ = ["print_summary"]
@@ -21,7 +21,7 @@ def print_summary(summary: Summary, report: Path, console: Console) -> None:
     """Print verdict, tenants, fairness and the place of the report; right at 80 columns and wider."""
     content = summary.content
     console.print(_head(content["run"], content["window"]))
-    _print_verdict(content["verdict"], console)
+    _print_verdict(content["verdict"], content["totals"], console)
     console.print()
     console.print(_tenants(content, console.width))
     console.print()
@@ -34,7 +34,15 @@ def print_summary(summary: Summary, report: Path, console: Console) -> None:
     console.print(Text(notes, style="dim"))
     for note in content["run"]["notes"]:
         console.print(Text(f"note: {note}"))
-    console.print(Text(f"report: {report}"), soft_wrap=True)
+    console.print(Text(f"report: {_shortest(report)}"), soft_wrap=True)
+
+
+def _shortest(path: Path) -> Path:
+    """The path as one would type it here."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
 
 
 def _head(run: dict[str, Any], window: dict[str, Any]) -> Text:
@@ -46,9 +54,10 @@ def _head(run: dict[str, Any], window: dict[str, Any]) -> Text:
     return Text(" · ".join(words), style="bold")
 
 
-def _print_verdict(verdict: dict[str, Any], console: Console) -> None:
+def _print_verdict(verdict: dict[str, Any], totals: dict[str, Any], console: Console) -> None:
     if verdict["status"] == "valid":
-        console.print(Text("valid", style="bold green") + Text(f": all {len(verdict['checks'])} checks passed"))
+        said = f": all {len(verdict['checks'])} checks passed{failures_beside_valid(totals)}"
+        console.print(Text("valid", style="bold green") + Text(said))
         return
     console.print(Text("suspect", style="bold red") + Text(": read the numbers with this in mind"))
     for reason in verdict["reasons"]:

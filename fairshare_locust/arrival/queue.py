@@ -132,7 +132,7 @@ class ClosedQueue:
             return None
         if self._left is not None and due_s >= self._window.measure_s:
             if self._left == 0:
-                if self._exhausted_s is None:
+                if self._exhausted_s is None and not first:
                     self._exhausted_s = due_s
                 return None
             self._left -= 1
@@ -150,7 +150,7 @@ class ClosedQueue:
 
     @property
     def exhausted_s(self) -> float | None:
-        """See ArrivalQueue: when a slot first asked in vain."""
+        """See ArrivalQueue: when a slot that had had a request first asked in vain for another."""
         return self._exhausted_s
 
 

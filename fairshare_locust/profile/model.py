@@ -316,7 +316,7 @@ class Slo:
             yield "", "no limit given; give ttft_ms, tpot_ms or e2e_ms, or leave slo out"
 
 
-_SECRET_HEADERS = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
+_SECRET_HEADER = re.compile(r"auth|secret|passw|api-?key|cookie|credential|token$", re.IGNORECASE)
 _OWN_HEADERS = {
     "host",
     "content-length",
@@ -363,7 +363,7 @@ class Tenant:
         if self.endpoint == ():
             yield "endpoint", "found an empty list; give a URL, a list of URLs, or leave it out"
         for name, value in self.headers.items():
-            if name.lower() in _SECRET_HEADERS:
+            if _SECRET_HEADER.search(name):
                 yield (
                     f"headers.{name}",
                     "a key must not stand in a file; put it into an environment variable and name that "

@@ -20,6 +20,19 @@ __all__ = ["Reader"]
 
 _FAILED: Any = object()  # a value that could not be read; the problem is noted already
 _NO_LIMITS = Limits()
+
+
+class _Unread:
+    """Stands for a value that could not be read, in rules that look at several: none can be applied to it."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise TypeError("this value could not be read")
+
+    __bool__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __iter__ = __format__ = __getattr__ = _refuse
+    __hash__ = None  # type: ignore[assignment]
+
+
+_UNREAD: Any = _Unread()
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -31,6 +44,7 @@ class Reader:
         self.folder = folder
         self.problems: list[str] = []
         self._lines: dict[str, int] = {}
+        self._partial: dict[str, Any] = {}  # what could be read of a value that failed, by its path
         self._loader = yaml.SafeLoader("")
 
     def read(self, text: str, into: type[Any]) -> Any:
@@ -39,6 +53,9 @@ class Reader:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
             self.problems.append(self._yaml_problem(error))
+            return None
+        except RecursionError:
+            self.problems.append(f"{self.source}: nested too deeply to be a profile")
             return None
         if node is None:
             self.problems.append(f"{self.source}: the file is empty; allowed: {_words(_keys(into))}")
@@ -106,14 +123,39 @@ class Reader:
                     f"missing; must be {self._allowed(hints[name], field.metadata.get('limits', _NO_LIMITS))}",
                 )
         if any(value is _FAILED for value in values.values()):
+            self._partial[path] = partial = self._make_partial(into, values, path)
+            self._check(partial, node, path)
             return _FAILED
         made = into(**values)
-        if isinstance(made, Checked):
+        self._check(made, node, path)
+        return made
+
+    def _make_partial(self, into: type[Any], values: dict[str, Any], path: str) -> Any:
+        """An `into` with the values that could be read, so that its rules can be checked as far as they go."""
+        partial = object.__new__(into)
+        field: Any
+        for field in dataclasses.fields(into):
+            value = values.get(field.name, field.default)
+            if value is _FAILED:
+                value = self._partial.get(_join(path, field.name), _FAILED)
+            if value is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+                value = field.default_factory()
+            unread = value is _FAILED or value is dataclasses.MISSING
+            object.__setattr__(partial, field.name, _UNREAD if unread else value)
+        return partial
+
+    def _check(self, made: Any, node: yaml.Node, path: str) -> None:
+        if not isinstance(made, Checked):
+            return
+        try:
             for key, message in made.check():
                 at = _join(path, key) if key else path
                 line = self._lines.get(at, node.start_mark.line + 1)
                 self.problems.append(f"{self.source}:{line}: {at + ': ' if at else ''}{message}")
-        return made
+        except (AttributeError, TypeError):
+            if not self.problems:
+                raise
+            # Something that the next rule looks at could not be read, and has been told.
 
     # --- values
 
@@ -181,7 +223,11 @@ class Reader:
                 return value if value is _FAILED else (value,)
             return self._problem(node, path, f"found {_found(node, self._scalar(node))}; must be a list")
         items = [self._value(child, item, limits, f"{path}[{i}]") for i, child in enumerate(node.value)]
-        return _FAILED if any(value is _FAILED for value in items) else tuple(items)
+        if any(value is _FAILED for value in items):
+            whole = [self._partial.get(f"{path}[{i}]") if value is _FAILED else value for i, value in enumerate(items)]
+            self._partial[path] = tuple(whole)
+            return _FAILED
+        return tuple(items)
 
     def _texts(self, node: yaml.Node, path: str) -> Any:
         entries = self._entries(node, path)

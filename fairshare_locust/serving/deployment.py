@@ -47,8 +47,15 @@ def check_external(profile: Profile) -> Deployed:
     def server(tenant: Tenant, url: str) -> Server:
         key = (url, tenant.api, tenant.api_key_env)
         if key not in known:
-            model, family = probe(profile, tenant, url)
-            known[key] = Server(url, "external", profile.deployment.sharing, family, model)
+            found = probe(profile, tenant, url)
+            known[key] = Server(
+                url,
+                "external",
+                profile.deployment.sharing,
+                found.family,
+                found.model,
+                max_model_len=found.max_model_len,
+            )
         return known[key]
 
     missing = [tenant.id for tenant in profile.tenants if not tenant.endpoint]

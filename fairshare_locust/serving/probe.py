@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import ssl
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.errors import ServingError
 from fairshare_locust.profile.model import Profile, Tenant
 
-__all__ = ["api_key", "probe"]
+__all__ = ["Found", "api_key", "probe"]
 
 # Ways to ask for an answer of a fixed length, most exact first; the first that the server takes is used.
 _CANDIDATES = (
@@ -31,12 +32,28 @@ _CANDIDATES = (
 _CONNECT_WITHIN_S = 5.0
 
 
+# A server that is there but does not answer should be told before anybody loses patience.
+_ANSWER_WITHIN_S = 20.0
+# What transformers serve says, which lists no model, when it is asked for another one than its own.
+_PINNED = re.compile(r"pinned to '([^']+)'")
+
+
 @dataclass(frozen=True, slots=True)
 class _Models:
     """What the server lists. `owner` is its own word for who made them: engines write their name there."""
 
-    names: tuple[str, ...]
-    owner: str | None
+    names: tuple[str, ...] = ()
+    owner: str | None = None
+    max_model_len: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A server that works: the model's name there, its family, and the longest prompt and answer, where told."""
+
+    model: str
+    family: ServerFamily
+    max_model_len: int | None
 
 
 def api_key(tenant: Tenant) -> str | None:
@@ -53,54 +70,68 @@ def api_key(tenant: Tenant) -> str | None:
     return key
 
 
-def probe(profile: Profile, tenant: Tenant, url: str) -> tuple[str, ServerFamily]:
-    """Model name and family of the server at `url`, found by one answer of one token.
+def probe(profile: Profile, tenant: Tenant, url: str) -> Found:
+    """What the server at `url` is, found by asking it for one token.
 
     Raises ServingError, in one line, when it does not answer or refuses.
     """
-    endpoint = Endpoint.parse(url)
     key = api_key(tenant)
-    models = _Models((), None) if tenant.api == "tgi" else _models(tenant, endpoint, key)
+    try:
+        return _probe(profile.model.name, tenant, Endpoint.parse(url), key)
+    except ServingError as error:
+        if key is None or key not in str(error):
+            raise
+        raise ServingError(str(error).replace(key, "***")) from None  # servers like to repeat a key they refuse
+
+
+def _probe(model: str, tenant: Tenant, endpoint: Endpoint, key: str | None) -> Found:
     if tenant.api == "tgi":
-        _reach(tenant, endpoint)
-    model = profile.model.name
-    if model == "auto" and tenant.api != "tgi":
-        if not models.names:
-            raise ServingError(
-                f"{url}: the server lists no model, and model.name is auto; set model.name in the profile"
-            )
-        model = models.names[0]
-    candidates = (ServerFamily("tgi"),) if tenant.api == "tgi" else _CANDIDATES
-    refusals: list[Exchange] = []
-    for family in candidates:
+        _get(tenant, endpoint, "/health", None)
+        models, candidates = _Models(), [ServerFamily("tgi")]
+    else:
+        models, candidates = _models(tenant, endpoint, key), list(_CANDIDATES)
+    if model == "auto":
+        model = models.names[0] if models.names else "auto"
+    while True:
+        family = candidates[0]
         exchange = _ask_one_token(tenant, endpoint, key, model, family)
         if exchange.outcome == "ok":
             name = models.owner if models.owner and family.ignore_eos else family.name
-            return model, replace(family, name=name)
-        refusals.append(exchange)
-        if exchange.status not in (400, 422):
+            return Found(model, replace(family, name=name), models.max_model_len)
+        pinned = _PINNED.search(exchange.error or "")
+        if model == "auto" and pinned:
+            model = pinned[1]
+        elif exchange.status in (400, 422) and len(candidates) > 1:
+            candidates.pop(0)
+        else:
             break
-    last = refusals[-1]
-    listed = f" (it serves {', '.join(models.names)})" if models.names and model not in models.names else ""
+    if models.names and model not in models.names:
+        hint = f" (it serves {', '.join(models.names)}); set model.name in the profile"
+    elif model == "auto":
+        hint = "; it lists no model: set model.name in the profile"
+    else:
+        hint = "; mend the server or the profile"
     raise ServingError(
-        f"{url}: tenant {tenant.id!r} asked {model!r} for one token and got {last.outcome}: {last.error}{listed}; "
-        + ("set model.name" if listed else "mend the server or the profile")
+        f"{endpoint.url}: tenant {tenant.id!r} asked {model!r} for one token and got {exchange.outcome}: "
+        f"{exchange.error}{hint}"
     )
 
 
 def _ask_one_token(tenant: Tenant, endpoint: Endpoint, key: str | None, model: str, family: ServerFamily) -> Exchange:
     dialect = DIALECTS[tenant.api]
-    client = StreamingClient(endpoint, dialect, tenant.timeouts, tenant.headers, key)
+    timeouts = replace(
+        tenant.timeouts,
+        connect_s=min(tenant.timeouts.connect_s, _CONNECT_WITHIN_S),
+        first_token_s=min(tenant.timeouts.first_token_s, _ANSWER_WITHIN_S),
+        total_s=min(tenant.timeouts.total_s, _ANSWER_WITHIN_S),
+    )
+    client = StreamingClient(endpoint, dialect, timeouts, tenant.headers, key)
     exchange = client.exchange(dialect.body(Ask(model, None, "Hello", 1, tenant.sampling, family)), "probe")
     try:
         client.send(exchange)
     finally:
         client.close()
     return exchange
-
-
-def _reach(tenant: Tenant, endpoint: Endpoint) -> None:
-    _get(tenant, endpoint, "/health", None)
 
 
 def _models(tenant: Tenant, endpoint: Endpoint, key: str | None) -> _Models:
@@ -111,10 +142,13 @@ def _models(tenant: Tenant, endpoint: Endpoint, key: str | None) -> _Models:
     try:
         listed: Any = orjson.loads(body)["data"] if status == 200 else []
         names = tuple(str(model["id"]) for model in listed)
-        owner = str(listed[0]["owned_by"]) if listed and listed[0].get("owned_by") else None
+        first: dict[str, Any] = listed[0] if listed else {}
+        owner = str(first["owned_by"]) if first.get("owned_by") else None
+        longest = first.get("max_model_len")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return _Models((), None)
-    return _Models(names, {"fairshare-simulator": "simulator"}.get(owner, owner) if owner else None)
+        return _Models()
+    known_as = {"fairshare-simulator": "simulator"}
+    return _Models(names, known_as.get(owner, owner) if owner else None, longest if type(longest) is int else None)
 
 
 def _get(tenant: Tenant, endpoint: Endpoint, path: str, key: str | None) -> tuple[int, bytes]:

@@ -12,7 +12,10 @@ __all__ = ["Server"]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server as the run meets it. `command` is empty, and `pid` None, for one that we did not start."""
+    """A server as the run meets it. `command` is empty, and `pid` None, for one that we did not start.
+
+    `max_model_len` is the longest prompt and answer together, in tokens, where the server tells it.
+    """
 
     endpoint: str
     engine: str
@@ -21,6 +24,7 @@ class Server:
     model: str
     command: tuple[str, ...] = ()
     pid: int | None = None
+    max_model_len: int | None = None
 
     @property
     def simulated(self) -> bool:
@@ -39,4 +43,5 @@ class Server:
             "family": self.family.name,
             "fixed_length": self.family.ignore_eos or self.family.generation_config,
             "model": self.model,
+            "max_model_len": self.max_model_len,
         }

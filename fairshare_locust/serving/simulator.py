@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import select
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
 import orjson
 
+from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.client.dialects import ServerFamily
 from fairshare_locust.errors import ServingError
 from fairshare_locust.profile.model import Profile
@@ -34,14 +34,14 @@ class SimulatorProcess:
         """
         self._log = log
         options = orjson.dumps(dataclasses.asdict(profile.deployment.simulator)).decode()
-        self.command = [
-            sys.executable,
-            *("-m", "fairshare_locust.simulator", "--port", "0", "--exit-with-parent"),
+        self.command = child_command(
+            *("fairshare_locust.simulator", "--port", "0", "--exit-with-parent"),
             *("--model", profile.model.name, "--tokenizer", profile.model.tokenizer, "--options", options),
-        ]
+        )
         with contextlib.ExitStack() as files:
             self._process = subprocess.Popen(
                 self.command,
+                env=child_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=None if log is None else files.enter_context(open(log, "wb")),
@@ -57,6 +57,7 @@ class SimulatorProcess:
                 model=profile.model.name,
                 command=tuple(self.command),
                 pid=self._process.pid,
+                max_model_len=profile.deployment.simulator.max_model_len,
             )
         except BaseException:
             self.stop()

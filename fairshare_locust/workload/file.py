@@ -19,6 +19,7 @@ __all__ = ["FilePrompt", "FileSource", "read_jsonl", "read_text"]
 
 _PROBLEMS_SHOWN = 20
 _DRAWN = 4096
+_MARKS_COUNTED = 10_000  # a mark of a later round has hardly more tokens; nothing is tokenized while the load runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,12 @@ class FileSource:
         self._seed = seed
         self._tenant_id = tenant_id
         self._marked = not workload.share_prefix
-        self._tokenizer = tokenizer
         self._input_tokens = tokenizer.counts([self._mark(0) + prompt.prompt for prompt in self._prompts])
         stream = random_stream(seed, tenant_id, "output_tokens")
         self._output_tokens = draw_lengths(workload.output_tokens, stream, _DRAWN).tolist()
-        self._rounds: dict[int, tuple[list[int], int]] = {}
+        marks = tokenizer.counts([self._mark(round_) for round_ in range(_MARKS_COUNTED)])
+        self._more_tokens = [count - marks[0] for count in marks]
+        self._rounds: dict[int, list[int]] = {}
 
     def _mark(self, round_: int) -> str:
         """First words of the tenant's own, others in each round: no other tenant's cached prefix fits."""
@@ -132,21 +134,20 @@ class FileSource:
             return ""
         return f"({self._tenant_id})\n" if round_ == 0 else f"({self._tenant_id} {round_ + 1})\n"
 
-    def _round(self, round_: int) -> tuple[list[int], int]:
-        """The order of a round, and how many tokens its mark has more than the first one's."""
+    def _order(self, round_: int) -> list[int]:
+        """The order of a round."""
         known = self._rounds.get(round_)
         if known is None:
             stream = random_stream(self._seed, self._tenant_id, f"order/{round_}")
-            order = stream.permutation(len(self._prompts)).tolist()
-            known = order, self._tokenizer.count(self._mark(round_)) - self._tokenizer.count(self._mark(0))
+            known = stream.permutation(len(self._prompts)).tolist()
             self._rounds = {round_: known, **dict(list(self._rounds.items())[:1])}  # this round and the one before
         return known
 
     def request(self, index: int) -> PromptRequest:
         """See PromptSource."""
         round_, turn = divmod(index, len(self._prompts))
-        order, more_tokens = self._round(round_)
-        place = order[turn]
+        place = self._order(round_)[turn]
+        more_tokens = self._more_tokens[min(round_, _MARKS_COUNTED - 1)]
         prompt = self._prompts[place]
         mark = self._mark(round_)
         messages = prompt.messages

@@ -18,7 +18,7 @@ __all__ = ["expected_requests", "prepare_prompts"]
 def expected_requests(tenant: Tenant, seed: int, phase: Phase) -> int | None:
     """Requests of a tenant in a phase; None for a closed loop, where the server's speed decides."""
     if isinstance(tenant.arrival, ClosedArrival):
-        return None
+        return phase.requests if phase.warmup_s == 0 else None
     schedule = open_schedule(tenant.arrival, seed, tenant.id)
     if phase.requests is not None:
         return count_before(schedule, phase.warmup_s) + phase.requests

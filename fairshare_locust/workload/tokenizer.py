@@ -18,6 +18,9 @@ class Tokenizer:
 
     def __init__(self, inner: tokenizers.Tokenizer) -> None:
         self._inner = inner
+        # A model's file may ask to cut or fill texts to a length; a count wants them as they are.
+        inner.no_truncation()
+        inner.no_padding()
 
     def count(self, text: str) -> int:
         """Tokens of one text."""

@@ -149,6 +149,7 @@ cost: {gpus: 1}
         ["2", " sede"],
         ["1", " name"],
         ["3", " run.warmup_s"],
+        ["3", " run.duration_s"],
         ["4", " model.tokeniser"],
         ["9", " tenants[0].wieght"],
         ["6", " tenants[0].id"],
@@ -654,3 +655,34 @@ def test_files_that_can_not_be_read(tmp_path: Path, path: str, why: str) -> None
 def test_a_path_that_is_no_text() -> None:
     text = with_line("{source: synthetic, input_tokens: 100, output_tokens: 10}", "{source: jsonl, path: 7}")
     assert only_problem(text) == "p.yaml:7: tenants[0].workload.path: found 7; must be the path of a file"
+
+
+def test_rules_across_values_are_told_beside_a_value_that_cannot_be_read() -> None:
+    text = """\
+name: two
+run: {warmup_s: 1, duration_s: 2, requests: 3}
+model: {name: m}
+deployment: {engine: simulator, sharing: mps}
+tenants:
+  - id: chat
+    headers: {Authorization: Bearer x, X-Auth-Token: y}
+    arrival: {process: closed, concurrency: none}
+    workload: {source: synthetic, input_tokens: 1, output_tokens: 1}
+  - id: chat
+    arrival: {process: closed, concurrency: 1}
+    workload: {source: synthetic, input_tokens: {distribution: uniform, low: 9, high: x}, output_tokens: 1}
+"""
+    found = [problem.split(": ", 2)[:2] for problem in problems(text)]
+    assert found == [
+        ["p.yaml:2", "run.requests"],
+        ["p.yaml:4", "deployment.sharing"],
+        ["p.yaml:8", "tenants[0].arrival.concurrency"],
+        ["p.yaml:7", "tenants[0].headers.Authorization"],
+        ["p.yaml:7", "tenants[0].headers.X-Auth-Token"],
+        ["p.yaml:12", "tenants[1].workload.input_tokens.high"],
+        ["p.yaml:10", "tenants[1].id"],
+    ]
+
+
+def test_nested_too_deeply() -> None:
+    assert only_problem("[" * 100_000) == "p.yaml: nested too deeply to be a profile"
