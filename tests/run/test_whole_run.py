@@ -54,7 +54,10 @@ def assert_counts_agree(run: FinishedRun) -> None:
     assert source["duplicate_records"] == source["incomplete_lines"] == 0
     assert source["locust_agrees"] is True
     for tenant, entry in run.summary["tenants"].items():
-        [part] = [part for part in run.run["phases"] if part["measured"] and tenant in part["tenants"]]
+        measured = [part for part in run.run["phases"] if part["measured"] and tenant in part["tenants"]]
+        if not measured:
+            continue
+        [part] = measured
         inside = [r for r in records if r.tenant == tenant and part["start_s"] <= r.scheduled_s < part["end_s"]]
         assert entry["scheduled"] == len(inside), (tenant, part)
         assert entry["scheduled"] == entry["completed"] + sum(entry["failed"].values())
@@ -127,20 +130,29 @@ def test_same_seed_same_requests(start_locust: StartLocust) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_is_complete_but_for_its_end(start_locust: StartLocust, number: signal.Signals) -> None:
-    process = start_locust(profile_text(bound="duration_s: 60"))
-    process.wait_for("measure:")
-    process.wait_for_records(20)
+@pytest.mark.parametrize(
+    ("part", "warmup_s", "duration_s"), [("warmup", 60, 60), ("measure", 0.5, 60), ("drain", 0.5, 2)]
+)
+def test_an_interrupted_run_is_complete_but_for_its_end(
+    start_locust: StartLocust, number: signal.Signals, part: str, warmup_s: float, duration_s: float
+) -> None:
+    # Answers take long enough for some to be in flight whenever the signal comes.
+    slow = "{engine: simulator, simulator: {step_base_ms: 100}}"
+    text = profile_text(bound=f"duration_s: {duration_s}", drain_s=60, deployment=slow)
+    process = start_locust(text.replace("warmup_s: 0.5", f"warmup_s: {warmup_s}"))
+    process.wait_for(f" {part}")
+    process.wait_for_records(5)
     process.signal(number)
     run = process.finish()
     assert "Traceback" not in run.output
     assert run.run["state"] == "interrupted"
+    assert run.run["phases"][-1]["name"] == part
+    assert any(record.outcome == "cancelled" for record in run.records)
     assert_counts_agree(run)
     assert run.simulator_counter("fairshare_simulator_requests_received_total") == sum(
         record.sent_s is not None for record in run.records
     )
-    last_part = run.run["phases"][-1]
-    assert_schedule_kept(run, last_part["end_s"])
+    assert_schedule_kept(run, min(run.run["phases"][-1]["end_s"], warmup_s + duration_s))
     assert run.summary["verdict"]["status"] == "suspect"
     assert any("interrupted" in reason for reason in run.summary["verdict"]["reasons"])
 
@@ -236,8 +248,36 @@ def test_a_number_of_requests_instead_of_a_duration(start_locust: StartLocust) -
     run = start_locust(profile_text(bound="requests: 9")).finish()
     assert run.code == 0, run.output
     assert_counts_agree(run)
+    # Each tenant has its requests; the window ends with the first that has had them, and the others' later ones
+    # are outside of it.
+    after_warmup = Counter(record.tenant for record in run.records if record.phase != "warmup")
+    assert after_warmup == {"chat": 9, "steady": 9, "batch": 9}
+    for record in run.records:
+        [part] = [p for p in run.run["phases"] if p["start_s"] <= record.scheduled_s < p["end_s"]]
+        assert record.phase == part["name"]
     measured = Counter(record.tenant for record in run.records if record.phase == "measure")
-    assert measured == {"chat": 9, "steady": 9, "batch": 9}
+    assert 9 in measured.values()
+    assert "had its 9 requests first" in run.output
+
+
+def test_more_slots_than_requests(start_locust: StartLocust) -> None:
+    text = profile_text(bound="requests: 2").replace("warmup_s: 0.5", "warmup_s: 0")
+    run = start_locust(text).finish()
+    assert run.code == 0, run.output
+    assert_counts_agree(run)
+    assert run.summary["tenants"]["batch"]["scheduled"] == 2  # of three slots
+    assert run.summary["window"]["length_s"] > 0
+
+
+def test_a_closed_loop_does_not_spin_on_a_server_that_is_gone(start_locust: StartLocust) -> None:
+    process = start_locust(profile_text(bound="duration_s: 4"), "--fairshare-no-report")
+    process.wait_for("measure:")
+    [server] = FinishedRun(0, "", process.path).run["servers"]
+    os.kill(server["pid"], signal.SIGKILL)
+    run = process.finish()
+    refused = [r for r in run.records if r.tenant == "batch" and r.outcome == "connection_error"]
+    assert refused
+    assert len(refused) <= 3 * (4 / 0.5 + 2)  # three slots, each at rest for half a second after a failure
 
 
 def test_solo_gives_each_tenant_a_phase_of_its_own(start_locust: StartLocust) -> None:
