@@ -13,6 +13,7 @@ test: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m bench.client
+	@$(BIN)/python -m bench.packings
 
 lint: $(READY)
 	@$(BIN)/ruff check .
