@@ -16,6 +16,7 @@ from pathlib import Path
 import gevent
 import numpy as np
 import trustme
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -58,7 +59,7 @@ def main() -> None:
     Console(highlight=False).print(table)
 
 
-def measure(arguments: tuple[str, ...], streams: int, *, secure: bool) -> np.ndarray:
+def measure(arguments: tuple[str, ...], streams: int, *, secure: bool) -> NDArray[np.float64]:
     """Absolute errors, in ms, of all gaps of two requests on each stream. Raises RuntimeError for a lost token."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "stamps.npz"
@@ -80,7 +81,8 @@ def measure(arguments: tuple[str, ...], streams: int, *, secure: bool) -> np.nda
         if exchange.outcome != "ok" or len(seen_s) != len(written_s[request_id]):
             raise RuntimeError(f"{request_id}: {exchange.outcome} {exchange.error}, {len(seen_s)} chunks")
         errors_s.append(np.diff(seen_s) - np.diff(written_s[request_id]))
-    return np.abs(np.concatenate(errors_s)) * 1000
+    errors_ms: NDArray[np.float64] = np.abs(np.concatenate(errors_s)) * 1000
+    return errors_ms
 
 
 def ask(endpoint: str, streams: int, tls: ssl.SSLContext | None) -> dict[str, Exchange]:
