@@ -49,7 +49,7 @@ class Tgi:
             transcript.ended = True
         details = event.get("details")
         if details:
-            transcript.finish_reason = details.get("finish_reason")
+            transcript.choice(0, details.get("finish_reason"))
             transcript.output_tokens = token_count(details.get("generated_tokens"))
             transcript.input_tokens = token_count(details.get("input_length"))
 

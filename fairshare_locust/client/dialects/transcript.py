@@ -95,9 +95,9 @@ class Transcript:
         self._counted = output_tokens
         return new
 
-    def choice(self, index: int, finish_reason: str | None) -> None:
-        """A choice said something; `finish_reason` once it is finished."""
-        if finish_reason is None:
+    def choice(self, index: int, finish_reason: object) -> None:
+        """A choice said something; `finish_reason`, a text, once it is finished."""
+        if not isinstance(finish_reason, str):
             self._open_choices.add(index)
         else:
             self._open_choices.discard(index)
