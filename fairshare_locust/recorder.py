@@ -58,13 +58,19 @@ class Recorder:
             self._something.wait()
             self._something.clear()
             while self._later:
-                self._later.popleft()()
+                self._make(self._later.popleft())
                 pacer().pause()
 
     def settle(self) -> None:
         """Make every record that was put off."""
         while self._later:
-            self._later.popleft()()
+            self._make(self._later.popleft())
+
+    def _make(self, make_record: Callable[[], None]) -> None:
+        try:
+            make_record()
+        except Exception:  # one record is lost, and the run will say so; the others are not
+            _log.exception("a record could not be made")
 
     def finished(self, record: RequestRecord, exchange: Exchange | None, tenant: Tenant) -> None:
         """Take in a request that has come to its end; `exchange` is None if it was never sent."""

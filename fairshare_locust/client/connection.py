@@ -157,6 +157,8 @@ class Connection:
     @property
     def quiet(self) -> bool:
         """Whether an idle connection is still open with nothing unread: fit to be used again."""
+        if self._tls is not None and (self._incoming.pending or self._tls.pending()):
+            return False
         try:
             self._socket.recv(1, gevent_socket.MSG_PEEK)
         except BlockingIOError:

@@ -28,7 +28,8 @@ _DIGEST_EVERY = 16
 # An event may be no plain one by chance (a quote in its text), or all of them by nature (each with a count).
 _TEMPLATE_TRIES = 4
 # The end of a chunked answer: its last bytes as a whole, or, in a segment shorter than that, perhaps a part of them.
-_ANSWER_ENDS = (b"\r\n\r\n", b"[DONE]\n\n\r\n")
+_ANSWER_END = b"\r\n\r\n"
+_DONE_WITHIN = 64  # bytes of a segment's end; a comment may follow
 _SHORTEST_WHOLE_END = 8
 _ERROR_BODY_BYTES = 65536
 # A server that said [DONE] owes only the end of its framing.
@@ -164,8 +165,8 @@ class Exchange(Receiver):
         self._settle(*verdict)
 
     def _let_go(self, release: Callable[[Connection], None]) -> None:
-        self._disarm()
         self._digest()
+        self._disarm()
         self._http = None  # it knows our methods: without it nothing here waits for the garbage collector
         connection, self._connection = self._connection, None
         if connection is None:
@@ -224,7 +225,12 @@ class Exchange(Receiver):
 
     def received(self, stamp: float, data: bytes) -> None:
         """Take in a segment. The only code that runs for every one; most are put aside, stamped."""
-        if self._collecting and not data.endswith(_ANSWER_ENDS) and len(data) >= _SHORTEST_WHOLE_END:
+        if (
+            self._collecting
+            and not data.endswith(_ANSWER_END)
+            and data.find(b"[DONE]", -_DONE_WITHIN) < 0
+            and len(data) >= _SHORTEST_WHOLE_END
+        ):
             put_aside = self._put_aside
             put_aside.append(data)
             self._stamps.append(stamp)
@@ -255,8 +261,11 @@ class Exchange(Receiver):
         """Frame and understand a segment in full."""
         self._stamp = stamp
         self.answered = True
+        self._between_chunks = False
         try:
             self._http.feed_data(data)
+            # A chunk was completed; a piece of the next one's size behind it has not been told of yet.
+            self._between_chunks = self._between_chunks and data.endswith(b"\r\n")
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._between_chunks = False
             self._reusable = False
@@ -300,6 +309,7 @@ class Exchange(Receiver):
     def _understand(self, stamp: float, data: bytes) -> None:
         transcript = self.transcript
         chunks_before = transcript.chunks
+        whole = self._parser.between_events
         events = self._parser.feed(data)
         for event in events:
             try:
@@ -315,14 +325,14 @@ class Exchange(Receiver):
                 self.on_first_token(self, stamp)
         if self.on_token is not None:
             self.on_token(self, stamp)
-        if self._template_tries and self._chunked and len(events) == 1 and transcript.error is None:
-            self._template_tries -= 1
+        if self._template_tries and self._chunked and whole and len(events) == 1 and transcript.error is None:
             self._make_template(events[0], data)
 
     def _make_template(self, event: bytes, data: bytes) -> None:
         """Make a template of an event that is the whole content of its piece of body, if it is a plain one."""
-        if self.transcript.chunk_tokens or not data.endswith(event + b"\n\n"):
+        if self.transcript.chunk_tokens or data not in (b"data: %s\n\n" % event, b"data:%s\n\n" % event):
             return
+        self._template_tries -= 1
         bounds = self._dialect.text_bounds(event)
         if bounds is None:
             return

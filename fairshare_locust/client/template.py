@@ -24,29 +24,38 @@ class Template:
         self._before = before
         self._after = after + b"\r\n"
         self._after_length = len(self._after)
-        self._starts: dict[int, bytes | tuple[()]] = {}  # segment length → how such a segment has to begin
+        self._starts: dict[int, tuple[bytes, ...]] = {}  # segment length → how such a segment has to begin
 
     def match(self, segment: bytes) -> bytes | None:
         """The text of a segment that is one whole chunk with one event like the template; None for any other."""
         length = len(segment)
-        start = self._starts.get(length)
-        if start is None:
-            start = self._start(length)
-        if segment.startswith(start) and segment.endswith(self._after):
-            text = segment[len(start) : length - self._after_length]
-            if text and _NOT_PLAIN.search(text) is None:
+        starts = self._starts.get(length)
+        if starts is None:
+            starts = self._start(length)
+        if segment.startswith(starts) and segment.endswith(self._after):
+            text = segment[len(starts[0]) : length - self._after_length]
+            if text and _NOT_PLAIN.search(text) is None and (text.isascii() or _is_utf8(text)):
                 return text
         return None
 
-    def _start(self, length: int) -> bytes | tuple[()]:
+    def _start(self, length: int) -> tuple[bytes, ...]:
         """Chunk size and `before` for a segment of this length; the size counts what stands between its line ends.
 
-        Empty, which nothing begins with, where no chunk has this length: with one digit more its size has one, too.
+        The size's digits may be small or capital letters. Empty, which nothing begins with, where no chunk has
+        this length: with one digit more its size has one, too.
         """
-        start: bytes | tuple[()] = ()
+        starts: tuple[bytes, ...] = ()
         for digits in range(1, 9):
             size = b"%x" % max(0, length - digits - 4)
             if len(size) == digits:
-                start = size + b"\r\n" + self._before
-        self._starts[length] = start
-        return start
+                starts = tuple(written + b"\r\n" + self._before for written in dict.fromkeys((size, size.upper())))
+        self._starts[length] = starts
+        return starts
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

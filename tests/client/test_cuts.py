@@ -192,3 +192,54 @@ def test_a_template_has_an_answer_for_every_length() -> None:
     for length in range(1, 5000):
         text = b"x" * length
         assert template.match(chunk(text)) == text
+
+
+def _differs_from_slow(segments: list[bytes]) -> bool:
+    """Whether the short cut shows: the same bytes in one segment leave it nothing to do."""
+    return understood(feed(segments)) != understood(feed([b"".join(segments)]))
+
+
+def test_a_size_line_in_two_segments_is_no_place_between_chunks() -> None:
+    word = token("a")
+    long = token("b" * (0x100 - 0x10))
+    size, body = chunk(long).split(b"\r\n", 1)
+    assert len(size) == 3
+    segments = [event_stream(), chunk(ROLE), chunk(word), chunk(word), size[:1], size[1:] + b"\r\n" + body]
+    assert not _differs_from_slow([*segments, chunk(FINISH), chunk(DONE), chunk(b"")])
+    # A size that is completed to another one: what follows would be a whole chunk by itself.
+    inner = chunk(word)
+    trap = [event_stream(), chunk(ROLE), inner, inner, b"1", inner]
+    assert not _differs_from_slow([*trap, b"x" * 400])
+
+
+def test_a_first_event_that_began_in_another_chunk_makes_no_template() -> None:
+    word = token("a")
+    cut_off = [event_stream(), chunk(ROLE), chunk(word[:2]), chunk(word[2:]), chunk(word[2:]), chunk(word[2:])]
+    exchange = feed([*cut_off, chunk(FINISH), chunk(DONE), chunk(b"")])
+    assert exchange.transcript.chunks == 1
+    assert not _differs_from_slow([*cut_off, chunk(FINISH), chunk(DONE), chunk(b"")])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_template() -> None:
+    word = b"\xef\xbb\xbf" + token("a")
+    segments = [event_stream(), chunk(word), chunk(word), chunk(word), chunk(FINISH), chunk(DONE), chunk(b"")]
+    assert feed(segments).transcript.chunks == 1
+    assert not _differs_from_slow(segments)
+
+
+def test_text_that_is_no_utf8_is_an_error_whatever_the_cut() -> None:
+    bad = token("a").replace(b'"a"', b'"\xff"')
+    segments = [event_stream(), chunk(ROLE), chunk(token("a")), chunk(bad), chunk(FINISH), chunk(DONE), chunk(b"")]
+    assert feed(segments).outcome == "stream_error"
+    assert not _differs_from_slow(segments)
+
+
+def test_chunk_sizes_in_capital_letters_take_the_short_cut() -> None:
+    before, after = token("x" * 3).split(b"xxx")
+    template = Template(before, after)
+    for length in range(1, 200):
+        text = b"w" * length
+        framed = chunk(before + text + after)
+        size, rest = framed.split(b"\r\n", 1)
+        assert template.match(framed) == text
+        assert template.match(size.upper() + b"\r\n" + rest) == text
