@@ -205,9 +205,11 @@ class Plugin:
         conductor, self._conductor = self._conductor, None
         if conductor is not None and conductor is not gevent.getcurrent():
             conductor.kill()
-        run.finalise()
-        self._judge(environment, run)
-        self._finishing, self._finished = None, run
+        try:
+            run.finalise()
+            self._judge(environment, run)
+        finally:
+            self._finishing, self._finished = None, run
         parsed: Any = environment.parsed_options
         if not parsed.headless:
             self._print_report(run)
