@@ -96,13 +96,12 @@ class Plugin:
         parsed: Any = environment.parsed_options
         try:
             profile = self._profile(parsed)
-            slots = sum(tenant.arrival.slots for tenant in profile.tenants)
             chosen_slots = parsed.num_users
             if parsed.num_users is None:
-                parsed.num_users = slots
+                parsed.num_users = profile.slots
             if parsed.spawn_rate is None:
                 # Slots wait at the gate until all are there, so there is nothing to ramp up for.
-                parsed.spawn_rate = slots
+                parsed.spawn_rate = profile.slots
                 logging.getLogger("locust.runners").addFilter(_is_no_spawn_rate_warning)
             if parsed.headless:
                 parsed.only_summary = True
@@ -134,7 +133,7 @@ class Plugin:
 
     def _prepare(self, profile: Profile, parsed: Any, slots: int | None) -> Run:
         assert self._environment is not None
-        if slots is not None and slots != sum(tenant.arrival.slots for tenant in profile.tenants):
+        if slots is not None and slots != profile.slots:
             profile = with_slots(profile, slots)
         run = Run(self._environment, profile, self._plan, Options.of(parsed))
         run.prepare()

@@ -420,6 +420,11 @@ class Profile:
     fairness: Fairness = field(default_factory=Fairness)
     cost: Cost | None = None
 
+    @property
+    def slots(self) -> int:
+        """Streams that may be open at once, of all tenants together: Locust's number of users."""
+        return sum(tenant.arrival.slots for tenant in self.tenants)
+
     def check(self) -> Iterator[tuple[str, str]]:
         """Tenants that can't be told apart, and what an engine needs of them."""
         if not self.tenants:

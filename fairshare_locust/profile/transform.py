@@ -32,8 +32,7 @@ def with_slots(profile: Profile, slots: int) -> Profile:
         raise ProfileError(
             [f"users (-u): found {slots}; must be at least {len(profile.tenants)}, a slot for each of the tenants"]
         )
-    total = sum(tenant.arrival.slots for tenant in profile.tenants)
-    exact = [tenant.arrival.slots * slots / total for tenant in profile.tenants]
+    exact = [tenant.arrival.slots * slots / profile.slots for tenant in profile.tenants]
     shares = [max(1, math.floor(share)) for share in exact]
     while sum(shares) < slots:
         most_owed = max(range(len(shares)), key=lambda i: exact[i] - shares[i])
