@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairshare_locust.plan import Phase
-from fairshare_locust.profile.model import ClosedArrival, Profile, Tenant
+from fairshare_locust.profile.arrivals import ClosedArrival
+from fairshare_locust.profile.model import Profile, Tenant
 from fairshare_locust.workload import PromptSource, expected_requests, prepare_prompts
 
 __all__ = ["Offered", "offered_load"]

@@ -18,7 +18,8 @@ from fairshare_locust.client.dialects import DIALECTS, Ask
 from fairshare_locust.client.endpoint import Endpoint
 from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.clock import RunClock
-from fairshare_locust.profile.model import ClosedArrival, Tenant
+from fairshare_locust.profile.arrivals import ClosedArrival
+from fairshare_locust.profile.model import Tenant
 from fairshare_locust.record.record import Outcome
 from fairshare_locust.recorder import Recorder, make_record
 from fairshare_locust.serving.probe import api_key

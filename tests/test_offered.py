@@ -10,15 +10,10 @@ import pytest
 from fairshare_locust.offered import offered_load
 from fairshare_locust.plan import mixed, solo
 from fairshare_locust.profile import Profile, Tenant
-from fairshare_locust.profile.model import (
-    ClosedArrival,
-    ConstantArrival,
-    ConstantLength,
-    JsonlWorkload,
-    Run,
-    SyntheticWorkload,
-    UniformLength,
-)
+from fairshare_locust.profile.arrivals import ClosedArrival, ConstantArrival
+from fairshare_locust.profile.distribution import ConstantLength, UniformLength
+from fairshare_locust.profile.model import Run
+from fairshare_locust.profile.workloads import JsonlWorkload, SyntheticWorkload
 from fairshare_locust.workload import load_tokenizer
 from tests.profile.profiles import MINIMAL, parse, tenant
 

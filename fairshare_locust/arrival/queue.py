@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairshare_locust.arrival.schedule import Schedule, count_before, open_schedule
-from fairshare_locust.profile.model import ClosedArrival, Tenant
+from fairshare_locust.profile.arrivals import ClosedArrival
+from fairshare_locust.profile.model import Tenant
 
 __all__ = ["Arrival", "ArrivalQueue", "ClosedQueue", "OpenQueue", "Window", "arrival_queue"]
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fairshare_locust.profile.model import ConstantArrival, OpenArrival
+from fairshare_locust.profile.arrivals import ConstantArrival, OpenArrival
 from fairshare_locust.seeding import random_stream
 
 __all__ = ["ConstantSchedule", "PoissonSchedule", "Schedule", "count_before", "open_schedule"]

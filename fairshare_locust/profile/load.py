@@ -14,6 +14,8 @@ from fairshare_locust.profile.reader import Reader
 
 __all__ = ["load_profile", "parse_profile", "resolved_yaml"]
 
+_TAGS = ("process", "source", "distribution", "by")  # they come first, as they say what the others mean
+
 
 def load_profile(path: Path | str) -> Profile:
     """The profile of a YAML file. Raises ProfileError with every problem in it."""
@@ -50,7 +52,7 @@ def resolved_yaml(profile: Profile) -> str:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
-        tags = [name for name in names if name in ("process", "source", "distribution")]
+        tags = [name for name in names if name in _TAGS]
         return {name: _plain(getattr(value, name)) for name in tags + [name for name in names if name not in tags]}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]

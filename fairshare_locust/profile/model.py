@@ -5,42 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
+from fairshare_locust.profile.arrivals import Arrival, TraceArrival
 from fairshare_locust.profile.schema import allow
+from fairshare_locust.profile.traces import Trace
+from fairshare_locust.profile.workloads import MixtureWorkload, TraceWorkload, Workload
 
 __all__ = [
     "Api",
-    "Arrival",
-    "ClosedArrival",
-    "ConstantArrival",
-    "ConstantLength",
     "Cost",
     "Deployment",
     "Fairness",
-    "JsonlWorkload",
-    "Length",
-    "LognormalLength",
     "Model",
-    "NormalLength",
-    "OpenArrival",
-    "PoissonArrival",
+    "PhaseOptions",
     "Profile",
     "Run",
     "Sampling",
     "ServiceWeights",
     "SimulatorOptions",
     "Slo",
-    "SyntheticWorkload",
     "Tenant",
-    "TextWorkload",
     "Timeouts",
-    "UniformLength",
-    "Workload",
 ]
-
-_LONGEST_TOKENS = 10_000_000  # no model takes more, and a slip of the pen should not fill the memory
 
 Api = Literal["openai_chat", "openai_completions", "tgi"]
 
@@ -91,6 +78,8 @@ class SimulatorOptions:
         max_num_seqs: sequences in the batch at once.
         max_num_batched_tokens: tokens, decoded and prefilled, in one step.
         max_model_len: longest prompt and answer together.
+        scheduling_policy: who of the waiting comes first: `fcfs`, or `priority` (lower first, then who came first).
+        chat_template_tokens: what the chat template adds to a chat's prompt.
     """
 
     step_base_ms: float = allow(8.0, above=0)
@@ -100,6 +89,8 @@ class SimulatorOptions:
     max_num_seqs: int = allow(64, at_least=1)
     max_num_batched_tokens: int = allow(2048, at_least=1)
     max_model_len: int = allow(8192, at_least=1)
+    scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
+    chat_template_tokens: int = allow(0, at_least=0)
 
     def check(self) -> Iterator[tuple[str, str]]:
         """A batch must take every running sequence, and the cache the longest one."""
@@ -133,151 +124,6 @@ class Deployment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConstantLength:
-    """Always `value` tokens; a bare number means the same."""
-
-    distribution: Literal["constant"] = "constant"
-    value: int = allow(at_least=1, at_most=_LONGEST_TOKENS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UniformLength:
-    """Whole numbers from `low` to `high`, both included."""
-
-    distribution: Literal["uniform"] = "uniform"
-    low: int = allow(at_least=1, at_most=_LONGEST_TOKENS)
-    high: int = allow(at_least=1, at_most=_LONGEST_TOKENS)
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """Low is not above high."""
-        if self.low > self.high:
-            yield "low", f"found {self.low}; must not be above high ({self.high})"
-
-
-def _check_bounds(minimum: int, maximum: int | None) -> Iterator[tuple[str, str]]:
-    if maximum is not None and minimum > maximum:
-        yield "min", f"found {minimum}; must not be above max ({maximum})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NormalLength:
-    """Normal with mean and standard deviation `std` in tokens, rounded, held inside min and max."""
-
-    distribution: Literal["normal"] = "normal"
-    mean: float = allow(above=0, at_most=_LONGEST_TOKENS)
-    std: float = allow(at_least=0)
-    min: int = allow(1, at_least=1)
-    max: int | None = allow(None, at_least=1, at_most=_LONGEST_TOKENS)
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """Min is not above max."""
-        yield from _check_bounds(self.min, self.max)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LognormalLength:
-    """Log-normal with mean `mean` tokens and shape `sigma` (of the logarithm), rounded, held inside min and max."""
-
-    distribution: Literal["lognormal"] = "lognormal"
-    mean: float = allow(above=0, at_most=_LONGEST_TOKENS)
-    sigma: float = allow(at_least=0, at_most=5)
-    min: int = allow(1, at_least=1)
-    max: int | None = allow(None, at_least=1, at_most=_LONGEST_TOKENS)
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """Min is not above max."""
-        yield from _check_bounds(self.min, self.max)
-
-
-Length = ConstantLength | UniformLength | NormalLength | LognormalLength
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClosedArrival:
-    """`concurrency` slots; each sends, waits for the answer, thinks for `think_s`, and sends again."""
-
-    process: Literal["closed"] = "closed"
-    concurrency: int = allow(at_least=1, at_most=100_000)
-    think_s: float = allow(0.0, at_least=0)
-
-    @property
-    def slots(self) -> int:
-        """Streams that may be open at once."""
-        return self.concurrency
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenArrival:
-    """Requests that go out by the clock, whatever the server does, on at most `max_in_flight` streams.
-
-    When all streams are busy, `overflow: wait` sends late (the lag is on the record), `shed` drops the request.
-    """
-
-    rate_per_s: float = allow(above=0, at_most=1_000_000)
-    max_in_flight: int = allow(64, at_least=1, at_most=100_000)
-    overflow: Literal["wait", "shed"] = "wait"
-
-    @property
-    def slots(self) -> int:
-        """Streams that may be open at once."""
-        return self.max_in_flight
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConstantArrival(OpenArrival):
-    """Every 1 / rate seconds."""
-
-    process: Literal["constant"] = "constant"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoissonArrival(OpenArrival):
-    """Exponential gaps with mean 1 / rate."""
-
-    process: Literal["poisson"] = "poisson"
-
-
-Arrival = ClosedArrival | ConstantArrival | PoissonArrival
-
-
-@dataclass(frozen=True, kw_only=True)
-class SyntheticWorkload:
-    """Random words with exactly `input_tokens` tokens by the profile's tokenizer; no two prompts start alike."""
-
-    source: Literal["synthetic"] = "synthetic"
-    input_tokens: Length = allow(shorthand="constant")
-    output_tokens: Length = allow(shorthand="constant")
-
-
-@dataclass(frozen=True, kw_only=True)
-class JsonlWorkload:
-    """A file of `{"prompt": ...}` or `{"messages": [...]}` lines, in an order that the seed shuffles.
-
-    A line's own `output_tokens` goes before this `output_tokens`; a line with a `tenant` serves that tenant only.
-    Unless `share_prefix` is set, each prompt starts with a word of the tenant's own, so that no tenant
-    profits from another's cached prefix.
-    """
-
-    source: Literal["jsonl"] = "jsonl"
-    path: Path
-    output_tokens: Length = allow(ConstantLength(value=128), shorthand="constant")
-    share_prefix: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextWorkload:
-    """A file with a prompt on each line; as `jsonl` otherwise."""
-
-    source: Literal["text"] = "text"
-    path: Path
-    output_tokens: Length = allow(ConstantLength(value=128), shorthand="constant")
-    share_prefix: bool = False
-
-
-Workload = SyntheticWorkload | JsonlWorkload | TextWorkload
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How the server is asked to generate.
 
@@ -288,6 +134,10 @@ class Sampling:
 
     temperature: float = allow(0.0, at_least=0, at_most=2)
     top_p: float | None = allow(None, above=0, at_most=1)
+    top_k: int | None = allow(None, at_least=1)
+    seed: int | None = allow(None, at_least=0, at_most=2**31 - 1)
+    frequency_penalty: float | None = allow(None, at_least=-2, at_most=2)
+    presence_penalty: float | None = allow(None, at_least=-2, at_most=2)
     ignore_eos: bool = True
     continuous_usage: bool = False
 
@@ -304,11 +154,15 @@ class Timeouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Slo:
-    """Limits a request has to meet, all of those given; TTFT and e2e count from when it was due."""
+    """Limits a request has to meet, all of those given; TTFT and e2e count from when it was due.
+
+    `attainment` is the share of requests that have to meet them: with fewer, the SLO is broken.
+    """
 
     ttft_ms: float | None = allow(None, above=0)
     tpot_ms: float | None = allow(None, above=0)
     e2e_ms: float | None = allow(None, above=0)
+    attainment: float = allow(0.95, above=0, at_most=1)
 
     def check(self) -> Iterator[tuple[str, str]]:
         """At least one limit."""
@@ -332,7 +186,13 @@ _OWN_HEADERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tenant:
-    """One user of the shared GPU: when it sends what, how, and what it was promised."""
+    """One user of the shared GPU: when it sends what, how, and what it was promised.
+
+    Attributes:
+        model: what it asks for instead of `model.name`, such as a LoRA adapter.
+        priority: lower is served earlier, by a server that schedules by priority.
+        cache_salt: keeps its prompts apart from those of other salts in a server's prefix cache.
+    """
 
     id: str = allow(
         pattern=r"[A-Za-z][A-Za-z0-9_-]{0,62}",
@@ -347,6 +207,9 @@ class Tenant:
         None, pattern=r"[A-Za-z_][A-Za-z0-9_]*", pattern_means="the name of an environment variable"
     )
     headers: dict[str, str] = field(default_factory=dict)
+    model: str | None = allow(None, pattern=r"\S(.*\S)?", pattern_means="a name as the server knows it")
+    priority: int | None = allow(None, at_least=-(2**31), at_most=2**31 - 1)
+    cache_salt: str | None = allow(None, pattern=r"\S{1,128}", pattern_means="text without blanks (128 at most)")
     arrival: Arrival
     workload: Workload
     sampling: Sampling = field(default_factory=Sampling)
@@ -406,8 +269,39 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhaseOptions:
+    """A phase of the run: who is there, at which load, for how long. What is left out is as `run` says.
+
+    A tenant's schedule begins anew in each phase, and is the same in all of them.
+
+    Attributes:
+        name: goes before `warmup`, `measure` and `drain` on records.
+        tenants: who offers load; none named: all.
+        load: multiplies rates, concurrency and streams in flight.
+        stop_if_slo_breaks: no phase comes after this one if a tenant's SLO is broken in it.
+    """
+
+    name: str = allow(pattern=r"[A-Za-z0-9][A-Za-z0-9._+-]{0,126}", pattern_means="letters, digits, ., -, + or _")
+    tenants: tuple[str, ...] = ()
+    load: float = allow(1.0, above=0, at_most=1e6)
+    warmup_s: float | None = allow(None, at_least=0)
+    duration_s: float | None = allow(None, above=0)
+    requests: int | None = allow(None, at_least=1)
+    drain_s: float | None = allow(None, at_least=0)
+    stop_if_slo_breaks: bool = False
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """One bound at most."""
+        if self.duration_s is not None and self.requests is not None:
+            yield "requests", f"found {self.requests} beside duration_s: {self.duration_s:g}; give one of the two"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
-    """A whole run. `seed` and a tenant's id fix its schedule and its requests."""
+    """A whole run. `seed` and a tenant's id fix its schedule and its requests.
+
+    Without `phases` the run has one, with all tenants.
+    """
 
     name: str = allow(
         pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", pattern_means="letters, digits, ., - or _ (63 at most)"
@@ -416,7 +310,9 @@ class Profile:
     run: Run
     model: Model
     deployment: Deployment = field(default_factory=Deployment)
+    traces: tuple[Trace, ...] = ()
     tenants: tuple[Tenant, ...]
+    phases: tuple[PhaseOptions, ...] = ()
     fairness: Fairness = field(default_factory=Fairness)
     cost: Cost | None = None
 
@@ -451,3 +347,54 @@ class Profile:
                     f"found {tenant.endpoint[0]!r}, but engine {self.deployment.engine!r} starts the server itself; "
                     "leave endpoint out or say deployment.engine: external",
                 )
+        yield from self._check_phases(set(seen))
+        yield from self._check_traces(set(seen))
+
+    def _check_phases(self, tenant_ids: set[str]) -> Iterator[tuple[str, str]]:
+        names: dict[str, int] = {}
+        for i, phase in enumerate(self.phases):
+            if phase.name in names:
+                yield (
+                    f"phases[{i}].name",
+                    f"found {phase.name!r} again; phases[{names[phase.name]}] has it already",
+                )
+            names.setdefault(phase.name, i)
+            for tenant_id in phase.tenants:
+                if tenant_id not in tenant_ids:
+                    yield f"phases[{i}].tenants", f"found {tenant_id!r}; no tenant has this id"
+            if phase.stop_if_slo_breaks and all(tenant.slo is None for tenant in self.tenants):
+                yield f"phases[{i}].stop_if_slo_breaks", "found true, but no tenant has an slo that could break"
+
+    def _check_traces(self, tenant_ids: set[str]) -> Iterator[tuple[str, str]]:
+        traces: dict[str, Trace] = {}
+        for i, trace in enumerate(self.traces):
+            if trace.name in traces:
+                yield f"traces[{i}].name", f"found {trace.name!r} again; a trace before has it already"
+            traces.setdefault(trace.name, trace)
+            for tenant_id in trace.assign.shares if trace.assign is not None else ():
+                if tenant_id not in tenant_ids:
+                    yield f"traces[{i}].assign", f"found tenant {tenant_id!r}; no tenant has this id"
+        for i, tenant in enumerate(self.tenants):
+            for key, name in _named_traces(tenant):
+                if name not in traces:
+                    known = ", ".join(traces) or "none"
+                    yield f"tenants[{i}].{key}", f"found {name!r}; traces named in this profile: {known}"
+                    continue
+                assign = traces[name].assign
+                if assign is not None and tenant.id not in assign.shares:
+                    yield (
+                        f"tenants[{i}].{key}",
+                        f"found {name!r}, which assigns no row to {tenant.id!r}; give it a part in that trace's assign",
+                    )
+
+
+def _named_traces(tenant: Tenant) -> Iterator[tuple[str, str]]:
+    """The traces that a tenant names, with the keys that name them."""
+    if isinstance(tenant.arrival, TraceArrival):
+        yield "arrival.trace", tenant.arrival.trace
+    if isinstance(tenant.workload, TraceWorkload):
+        yield "workload.trace", tenant.workload.trace
+    if isinstance(tenant.workload, MixtureWorkload):
+        for j, part in enumerate(tenant.workload.parts):
+            if isinstance(part.workload, TraceWorkload):
+                yield f"workload.parts[{j}].workload.trace", part.workload.trace

@@ -176,7 +176,7 @@ class Reader:
         if get_origin(kind) is tuple:
             return self._tuple(node, get_args(kind)[0], limits, path)
         if get_origin(kind) is dict:
-            return self._texts(node, path)
+            return self._mapping(node, get_args(kind)[1], path)
         return self._plain(node, kind, limits, path, or_null)
 
     def _plain(self, node: yaml.Node, kind: Any, limits: Limits, path: str, or_null: str = "") -> Any:
@@ -229,13 +229,13 @@ class Reader:
             return _FAILED
         return tuple(items)
 
-    def _texts(self, node: yaml.Node, path: str) -> Any:
+    def _mapping(self, node: yaml.Node, kind: Any, path: str) -> Any:
         entries = self._entries(node, path)
         if entries is None:
             return _FAILED
         self._lines |= {_join(path, key): value.start_mark.line + 1 for key, (_, value) in entries.items()}
-        texts = {key: self._plain(value, str, _NO_LIMITS, _join(path, key)) for key, (_, value) in entries.items()}
-        return _FAILED if any(value is _FAILED for value in texts.values()) else texts
+        values = {key: self._plain(value, kind, _NO_LIMITS, _join(path, key)) for key, (_, value) in entries.items()}
+        return _FAILED if any(value is _FAILED for value in values.values()) else values
 
     def _union(self, node: yaml.Node, classes: list[Any], limits: Limits, path: str) -> Any:
         tag_key = _tag_key(classes)
@@ -243,7 +243,8 @@ class Reader:
         value = self._scalar(node)
         if limits.shorthand and isinstance(value, int | float) and not isinstance(value, bool):
             option = by_tag[limits.shorthand]
-            number = self._value(node, int, option.__dataclass_fields__["value"].metadata["limits"], path)
+            kind = typing.get_type_hints(option)["value"]
+            number = self._value(node, kind, option.__dataclass_fields__["value"].metadata["limits"], path)
             return _FAILED if number is _FAILED else option(value=number)
         if not isinstance(node, yaml.MappingNode):
             return self._problem(

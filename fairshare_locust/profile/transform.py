@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from fairshare_locust.errors import ProfileError
-from fairshare_locust.profile.model import Arrival, ClosedArrival, Profile
+from fairshare_locust.profile.arrivals import Arrival, ClosedArrival
+from fairshare_locust.profile.model import Profile
 
 __all__ = ["scaled", "with_duration", "with_endpoint", "with_slots"]
 

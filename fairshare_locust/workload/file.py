@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from fairshare_locust.errors import WorkloadError
-from fairshare_locust.profile.model import JsonlWorkload, TextWorkload
+from fairshare_locust.profile.workloads import JsonlWorkload, TextWorkload
 from fairshare_locust.seeding import random_stream
 from fairshare_locust.workload.length import draw_lengths
 from fairshare_locust.workload.source import PromptRequest

@@ -7,13 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fairshare_locust.profile.model import (
-    ConstantLength,
-    Length,
-    LognormalLength,
-    NormalLength,
-    UniformLength,
-)
+from fairshare_locust.profile.distribution import ConstantLength, Length, LognormalLength, NormalLength, UniformLength
 
 __all__ = ["draw_lengths"]
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from fairshare_locust.arrival import count_before, open_schedule
 from fairshare_locust.plan import Phase
-from fairshare_locust.profile.model import ClosedArrival, Profile, SyntheticWorkload, Tenant
+from fairshare_locust.profile.arrivals import ClosedArrival
+from fairshare_locust.profile.model import Profile, Tenant
+from fairshare_locust.profile.workloads import SyntheticWorkload
 from fairshare_locust.workload.file import FileSource
 from fairshare_locust.workload.source import PromptSource
 from fairshare_locust.workload.synthetic import POOL, SyntheticSource, Words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from fairshare_locust.errors import WorkloadError
-from fairshare_locust.profile.model import SyntheticWorkload
+from fairshare_locust.profile.workloads import SyntheticWorkload
 from fairshare_locust.seeding import random_stream
 from fairshare_locust.workload.length import draw_lengths
 from fairshare_locust.workload.source import PromptRequest

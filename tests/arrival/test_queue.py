@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairshare_locust.arrival.queue import Arrival, ArrivalQueue, ClosedQueue, OpenQueue, Window, arrival_queue
 from fairshare_locust.arrival.schedule import ConstantSchedule
-from fairshare_locust.profile.model import ClosedArrival, ConstantArrival, PoissonArrival
+from fairshare_locust.profile.arrivals import ClosedArrival, ConstantArrival, PoissonArrival
 from tests.profile.profiles import tenant
 
 _WINDOW = Window(start_s=0, measure_s=10, end_s=70)

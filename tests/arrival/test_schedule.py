@@ -20,7 +20,7 @@ from fairshare_locust.arrival.schedule import (
     count_before,
     open_schedule,
 )
-from fairshare_locust.profile.model import ConstantArrival, PoissonArrival
+from fairshare_locust.profile.arrivals import ConstantArrival, PoissonArrival
 
 _POISSON = PoissonArrival(rate_per_s=4)
 

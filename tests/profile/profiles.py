@@ -9,28 +9,21 @@ from typing import Any
 from hypothesis import strategies as st
 
 from fairshare_locust.profile import Profile, Tenant, parse_profile
+from fairshare_locust.profile.arrivals import ClosedArrival, ConstantArrival, PoissonArrival
+from fairshare_locust.profile.distribution import ConstantLength, LognormalLength, NormalLength, UniformLength
 from fairshare_locust.profile.model import (
-    ClosedArrival,
-    ConstantArrival,
-    ConstantLength,
     Cost,
     Deployment,
     Fairness,
-    JsonlWorkload,
-    LognormalLength,
     Model,
-    NormalLength,
-    PoissonArrival,
     Run,
     Sampling,
     ServiceWeights,
     SimulatorOptions,
     Slo,
-    SyntheticWorkload,
-    TextWorkload,
     Timeouts,
-    UniformLength,
 )
+from fairshare_locust.profile.workloads import JsonlWorkload, SyntheticWorkload, TextWorkload
 
 __all__ = ["MINIMAL", "parse", "profiles", "tenant"]
 

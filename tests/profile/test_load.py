@@ -13,17 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairshare_locust.profile import Profile, load_profile, model, resolved_yaml
-from fairshare_locust.profile.model import (
-    ClosedArrival,
-    ConstantArrival,
-    ConstantLength,
-    JsonlWorkload,
-    LognormalLength,
-    NormalLength,
-    PoissonArrival,
-    SyntheticWorkload,
-    UniformLength,
-)
+from fairshare_locust.profile.arrivals import ClosedArrival, ConstantArrival, PoissonArrival
+from fairshare_locust.profile.distribution import ConstantLength, LognormalLength, NormalLength, UniformLength
+from fairshare_locust.profile.workloads import JsonlWorkload, SyntheticWorkload
 from tests.profile.profiles import MINIMAL, parse, profiles
 
 _PROFILES = Path(__file__).parents[2] / "profiles"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fairshare_locust.errors import ProfileError
 from fairshare_locust.profile import Profile, scaled, with_duration, with_endpoint, with_slots
-from fairshare_locust.profile.model import ClosedArrival, ConstantArrival, PoissonArrival, Run
+from fairshare_locust.profile.arrivals import ClosedArrival, ConstantArrival, PoissonArrival
+from fairshare_locust.profile.model import Run
 from tests.profile.profiles import MINIMAL, parse, tenant
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from fairshare_locust.arrival import count_before, open_schedule
 from fairshare_locust.profile import load_profile
-from fairshare_locust.profile.model import OpenArrival
+from fairshare_locust.profile.arrivals import OpenArrival
 from fairshare_locust.record import RequestRecord
 from tests.run.conftest import FinishedRun, LocustProcess, profile_text
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairshare_locust.errors import WorkloadError
-from fairshare_locust.profile.model import ConstantLength, JsonlWorkload, TextWorkload, UniformLength
+from fairshare_locust.profile.distribution import ConstantLength, UniformLength
+from fairshare_locust.profile.workloads import JsonlWorkload, TextWorkload
 from fairshare_locust.workload import load_tokenizer
 from fairshare_locust.workload.file import FilePrompt, FileSource, read_jsonl, read_text
 

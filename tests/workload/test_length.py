@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from fairshare_locust.profile.model import ConstantLength, Length, LognormalLength, NormalLength, UniformLength
+from fairshare_locust.profile.distribution import ConstantLength, Length, LognormalLength, NormalLength, UniformLength
 from fairshare_locust.seeding import random_stream
 from fairshare_locust.workload.length import draw_lengths
 

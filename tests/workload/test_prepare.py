@@ -9,14 +9,9 @@ import pytest
 
 from fairshare_locust.errors import WorkloadError
 from fairshare_locust.plan import Phase, mixed, solo
-from fairshare_locust.profile.model import (
-    ClosedArrival,
-    ConstantArrival,
-    JsonlWorkload,
-    PoissonArrival,
-    Run,
-    TextWorkload,
-)
+from fairshare_locust.profile.arrivals import ClosedArrival, ConstantArrival, PoissonArrival
+from fairshare_locust.profile.model import Run
+from fairshare_locust.profile.workloads import JsonlWorkload, TextWorkload
 from fairshare_locust.workload import expected_requests, prepare_prompts
 from fairshare_locust.workload.file import FileSource
 from fairshare_locust.workload.synthetic import SyntheticSource

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairshare_locust.errors import WorkloadError
-from fairshare_locust.profile.model import ConstantLength, Length, SyntheticWorkload, UniformLength
+from fairshare_locust.profile.distribution import ConstantLength, Length, UniformLength
+from fairshare_locust.profile.workloads import SyntheticWorkload
 from fairshare_locust.workload import Tokenizer, load_tokenizer
 from fairshare_locust.workload.source import PromptRequest
 from fairshare_locust.workload.synthetic import POOL, SyntheticSource, Words
