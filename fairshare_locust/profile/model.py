@@ -209,7 +209,9 @@ class Tenant:
     headers: dict[str, str] = field(default_factory=dict)
     model: str | None = allow(None, pattern=r"\S(.*\S)?", pattern_means="a name as the server knows it")
     priority: int | None = allow(None, at_least=-(2**31), at_most=2**31 - 1)
-    cache_salt: str | None = allow(None, pattern=r"\S{1,128}", pattern_means="text without blanks (128 at most)")
+    cache_salt: str | None = allow(
+        None, pattern=r"[^\s@/\\\0]{1,128}", pattern_means="text without blanks, @, / or \\ (128 characters at most)"
+    )
     arrival: Arrival
     workload: Workload
     sampling: Sampling = field(default_factory=Sampling)
@@ -347,8 +349,18 @@ class Profile:
                     f"found {tenant.endpoint[0]!r}, but engine {self.deployment.engine!r} starts the server itself; "
                     "leave endpoint out or say deployment.engine: external",
                 )
+        yield from self._check_active()
         yield from self._check_phases(set(seen))
         yield from self._check_traces(set(seen))
+
+    def _check_active(self) -> Iterator[tuple[str, str]]:
+        counted = self.run.requests is not None or any(phase.requests is not None for phase in self.phases)
+        for i, tenant in enumerate(self.tenants):
+            if counted and tenant.arrival.active_s:
+                yield (
+                    f"tenants[{i}].arrival.active_s",
+                    "found beside a number of requests; tenants that come and go need duration_s",
+                )
 
     def _check_phases(self, tenant_ids: set[str]) -> Iterator[tuple[str, str]]:
         names: dict[str, int] = {}

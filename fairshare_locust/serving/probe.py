@@ -13,21 +13,32 @@ from typing import Any
 import orjson
 
 from fairshare_locust.client.client import StreamingClient
-from fairshare_locust.client.dialects import DIALECTS, Ask, ServerFamily
+from fairshare_locust.client.dialects import DIALECTS, EVERY_OPTION, PLAIN_OPTIONS, TGI, Ask, Option, ServerFamily
 from fairshare_locust.client.dialects.dialect import error_message
 from fairshare_locust.client.endpoint import Endpoint
 from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.errors import ServingError
 from fairshare_locust.profile.model import Profile, Tenant
+from fairshare_locust.workload.tokenizer import Tokenizer
 
-__all__ = ["Found", "api_key", "probe"]
+__all__ = ["Found", "api_key", "probe", "prompt_overhead_tokens"]
 
-# Ways to ask for an answer of a fixed length, most exact first; the first that the server takes is used.
+# Ways to ask for an answer of a fixed length and for all that a tenant asks, most exact first; the first that the
+# server takes is used. transformers serve reads a frequency_penalty as something else, so it gets none.
 _CANDIDATES = (
-    ServerFamily("unknown", ignore_eos=True),
-    ServerFamily("transformers", generation_config=True),
-    ServerFamily("unknown"),
+    ServerFamily("unknown", ignore_eos=True, takes=EVERY_OPTION),
+    ServerFamily("unknown", ignore_eos=True, takes=PLAIN_OPTIONS),
+    ServerFamily("transformers", generation_config=True, takes=frozenset(("seed",))),
+    ServerFamily("unknown", takes=PLAIN_OPTIONS),
     ServerFamily("unknown", stream_usage=False),
+)
+# Servers that take anything, and pass over in silence what they do not know.
+_TAKEN_IN_FACT: dict[str, frozenset[Option]] = {"llamacpp": PLAIN_OPTIONS | {"top_k"}}
+# Two prompts of different length. The second has something of all that tokenizers disagree about.
+_PROMPT = "Hello"
+_LONGER_PROMPT = (
+    "Hello again! In 1987, twelve engineers (nine of them from Zürich) re-built the observatory's 3.14159 m mirror; "
+    'nobody, not even Dr. O\'Neill, expected "unbelievable" sharpness: 0x7F <= f(x) && y != null → 42 % 日本'
 )
 _CONNECT_WITHIN_S = 5.0
 
@@ -44,16 +55,20 @@ class _Models:
 
     names: tuple[str, ...] = ()
     owner: str | None = None
-    max_model_len: int | None = None
+    max_model_len: int | None = None  # of the first
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A server that works: the model's name there, its family, and the longest prompt and answer, where told."""
+    """A server that works: the model's name there, its family, and the longest prompt and answer, where told.
+
+    `prompt_tokens` is its own count of the probe's prompt; None if it told none.
+    """
 
     model: str
     family: ServerFamily
     max_model_len: int | None
+    prompt_tokens: int | None
 
 
 def api_key(tenant: Tenant) -> str | None:
@@ -77,32 +92,57 @@ def probe(profile: Profile, tenant: Tenant, url: str) -> Found:
     """
     key = api_key(tenant)
     try:
-        return _probe(profile.model.name, tenant, Endpoint.parse(url), key)
+        return _probe(tenant.model or profile.model.name, tenant, Endpoint.parse(url), key)
     except ServingError as error:
         if key is None or key not in str(error):
             raise
         raise ServingError(str(error).replace(key, "***")) from None  # servers like to repeat a key they refuse
 
 
+def prompt_overhead_tokens(tenant: Tenant, url: str, found: Found, tokenizer: Tokenizer) -> int | None:
+    """Tokens that the server adds to a prompt of one message by the tenant's API: its counts less the tokenizer's.
+
+    None if it tells no counts, or if the difference depends on the text: then the tokenizers differ.
+    """
+    if found.prompt_tokens is None:
+        return None
+    exchange = _ask_one_token(tenant, Endpoint.parse(url), api_key(tenant), found.model, found.family, _LONGER_PROMPT)
+    longer_tokens = exchange.transcript.input_tokens
+    if exchange.outcome != "ok" or longer_tokens is None:
+        return None
+    overhead = found.prompt_tokens - tokenizer.count(_PROMPT)
+    return overhead if 0 <= overhead == longer_tokens - tokenizer.count(_LONGER_PROMPT) else None
+
+
 def _probe(model: str, tenant: Tenant, endpoint: Endpoint, key: str | None) -> Found:
     if tenant.api == "tgi":
         _get(tenant, endpoint, "/health", None)
-        models, candidates = _Models(), [ServerFamily("tgi")]
+        models, candidates = _Models(), [TGI]
     else:
         models, candidates = _models(tenant, endpoint, key), list(_CANDIDATES)
+    if tenant.model is not None and models.names and tenant.model not in models.names:
+        raise ServingError(
+            f"{endpoint.url}: tenant {tenant.id!r} asks for model {tenant.model!r}, which it does not list (it serves "
+            f"{', '.join(models.names)}); load it there, or name another in tenants[].model"
+        )
     if model == "auto":
         model = models.names[0] if models.names else "auto"
     while True:
         family = candidates[0]
-        exchange = _ask_one_token(tenant, endpoint, key, model, family)
+        exchange = _ask_one_token(tenant, endpoint, key, model, family, _PROMPT)
         if exchange.outcome == "ok":
             name = models.owner if models.owner and family.ignore_eos else family.name
-            return Found(model, replace(family, name=name), models.max_model_len)
+            takes = family.takes & _TAKEN_IN_FACT.get(name, EVERY_OPTION)
+            named = replace(family, name=name, takes=takes)
+            return Found(model, named, models.max_model_len, exchange.transcript.input_tokens)
         pinned = _PINNED.search(exchange.error or "")
         if model == "auto" and pinned:
             model = pinned[1]
-        elif exchange.status in (400, 422) and len(candidates) > 1:
-            candidates.pop(0)
+        elif exchange.status in (400, 422):
+            refused = _body(tenant, model, family, _PROMPT)
+            candidates = [other for other in candidates if _body(tenant, model, other, _PROMPT) != refused]
+            if not candidates:
+                break
         else:
             break
     if models.names and model not in models.names:
@@ -117,16 +157,32 @@ def _probe(model: str, tenant: Tenant, endpoint: Endpoint, key: str | None) -> F
     )
 
 
-def _ask_one_token(tenant: Tenant, endpoint: Endpoint, key: str | None, model: str, family: ServerFamily) -> Exchange:
-    dialect = DIALECTS[tenant.api]
+def _body(tenant: Tenant, model: str, family: ServerFamily, prompt: str) -> bytes:
+    ask = Ask(
+        model,
+        None,
+        prompt,
+        1,
+        tenant.sampling,
+        family,
+        priority=tenant.priority,
+        cache_salt=tenant.cache_salt,
+        adapter=tenant.model,
+    )
+    return DIALECTS[tenant.api].body(ask)
+
+
+def _ask_one_token(
+    tenant: Tenant, endpoint: Endpoint, key: str | None, model: str, family: ServerFamily, prompt: str
+) -> Exchange:
     timeouts = replace(
         tenant.timeouts,
         connect_s=min(tenant.timeouts.connect_s, _CONNECT_WITHIN_S),
         first_token_s=min(tenant.timeouts.first_token_s, _ANSWER_WITHIN_S),
         total_s=min(tenant.timeouts.total_s, _ANSWER_WITHIN_S),
     )
-    client = StreamingClient(endpoint, dialect, timeouts, tenant.headers, key)
-    exchange = client.exchange(dialect.body(Ask(model, None, "Hello", 1, tenant.sampling, family)), "probe")
+    client = StreamingClient(endpoint, DIALECTS[tenant.api], timeouts, tenant.headers, key)
+    exchange = client.exchange(_body(tenant, model, family, prompt), "probe")
     try:
         client.send(exchange)
     finally:

@@ -15,6 +15,8 @@ class Server:
     """A server as the run meets it. `command` is empty, and `pid` None, for one that we did not start.
 
     `max_model_len` is the longest prompt and answer together, in tokens, where the server tells it.
+    `prompt_overhead_tokens` is what the server adds to a prompt of one message by the tenant's API (chat template,
+    start token); None where that can't be known.
     """
 
     endpoint: str
@@ -25,6 +27,7 @@ class Server:
     command: tuple[str, ...] = ()
     pid: int | None = None
     max_model_len: int | None = None
+    prompt_overhead_tokens: int | None = None
 
     @property
     def simulated(self) -> bool:
@@ -44,4 +47,5 @@ class Server:
             "fixed_length": self.family.ignore_eos or self.family.generation_config,
             "model": self.model,
             "max_model_len": self.max_model_len,
+            "prompt_overhead_tokens": self.prompt_overhead_tokens,
         }

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import select
 import subprocess
 import urllib.request
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from fairshare_locust.child import child_command, child_environment
-from fairshare_locust.client.dialects import ServerFamily
+from fairshare_locust.client.dialects import EVERY_OPTION, TGI, ServerFamily
 from fairshare_locust.errors import ServingError
-from fairshare_locust.profile.model import Profile
+from fairshare_locust.profile.model import Profile, Tenant
 from fairshare_locust.serving.server import Server
 
-__all__ = ["FAMILY", "SimulatorProcess"]
+__all__ = ["SimulatorProcess"]
 
-FAMILY = ServerFamily("simulator", ignore_eos=True)
 _READY_WITHIN_S = 30.0
 _STOP_WITHIN_S = 5.0
 
@@ -33,10 +33,14 @@ class SimulatorProcess:
         Raises ServingError with the end of its log.
         """
         self._log = log
-        options = orjson.dumps(dataclasses.asdict(profile.deployment.simulator)).decode()
+        self._profile = profile
+        adapters = dict.fromkeys(tenant.model for tenant in profile.tenants if tenant.model is not None)
+        adapters.pop(profile.model.name, None)
+        options = orjson.dumps(asdict(profile.deployment.simulator)).decode()
         self.command = child_command(
             *("fairshare_locust.simulator", "--port", "0", "--exit-with-parent"),
             *("--model", profile.model.name, "--tokenizer", profile.model.tokenizer, "--options", options),
+            *(f"--adapter={name}" for name in adapters),
         )
         with contextlib.ExitStack() as files:
             self._process = subprocess.Popen(
@@ -47,38 +51,50 @@ class SimulatorProcess:
                 stderr=None if log is None else files.enter_context(open(log, "wb")),
                 start_new_session=True,  # a Ctrl-C at the terminal is for us; we stop it when the load has stopped
             )
-        self.server: Server | None = None
+        self._endpoint: str | None = None
         try:
-            self.server = Server(
-                endpoint=self._wait_ready(),
-                engine="simulator",
-                sharing=profile.deployment.sharing,
-                family=FAMILY,
-                model=profile.model.name,
-                command=tuple(self.command),
-                pid=self._process.pid,
-                max_model_len=profile.deployment.simulator.max_model_len,
-            )
+            ready = self._wait_ready()
         except BaseException:
             self.stop()
             raise
+        self._endpoint = ready["endpoint"]
+        self._overhead_tokens = ready["prompt_overhead_tokens"]
 
-    def _wait_ready(self) -> str:
+    def server(self, tenant: Tenant) -> Server:
+        """The server as a tenant meets it, by its API and under its model's name."""
+        assert self._endpoint is not None
+        options = self._profile.deployment.simulator
+        by_priority = options.scheduling_policy == "priority"
+        family = ServerFamily("simulator", ignore_eos=True, takes=EVERY_OPTION, by_priority=by_priority)
+        return Server(
+            endpoint=self._endpoint,
+            engine="simulator",
+            sharing=self._profile.deployment.sharing,
+            family=replace(TGI, name="simulator") if tenant.api == "tgi" else family,
+            model=tenant.model or self._profile.model.name,
+            command=tuple(self.command),
+            pid=self._process.pid,
+            max_model_len=options.max_model_len,
+            prompt_overhead_tokens=self._overhead_tokens[tenant.api],
+        )
+
+    def _wait_ready(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], _READY_WITHIN_S)
         line = self._process.stdout.readline() if readable else b""
         try:
-            return str(orjson.loads(line)["endpoint"])
-        except (orjson.JSONDecodeError, KeyError):
+            ready: dict[str, Any] = orjson.loads(line)
+            return ready
+        except orjson.JSONDecodeError:
             end = [] if self._log is None else self._log.read_text(errors="replace").strip().splitlines()[-20:]
             why = "\n".join(["its log ends:", *end]) if end else f"it said nothing within {_READY_WITHIN_S:g} s"
             raise ServingError(f"the simulator did not start; {why}") from None
 
     def _keep_metrics(self) -> None:
-        if self._log is None or self.server is None:
+        if self._log is None or self._endpoint is None:
             return
         try:
-            with urllib.request.urlopen(f"{self.server.endpoint}/metrics", timeout=_STOP_WITHIN_S) as answer:
+            with urllib.request.urlopen(f"{self._endpoint}/metrics", timeout=_STOP_WITHIN_S) as answer:
                 self._log.with_suffix(".metrics.txt").write_bytes(answer.read())
         except OSError:
             pass  # it is on its way out, or the disk is full: the run's own files matter more

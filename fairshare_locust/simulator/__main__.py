@@ -1,6 +1,7 @@
 """`python -m fairshare_locust.simulator`: serve until told to stop.
 
-When it listens it prints one line of JSON: `{"endpoint": "http://127.0.0.1:PORT", "model": NAME, "pid": PID}`.
+When it listens it prints one line of JSON: `{"endpoint": "http://127.0.0.1:PORT", "model": NAME, "pid": PID,
+"prompt_overhead_tokens": {API: TOKENS}}`; the last is what it adds to the tokens of a prompt's text.
 SIGTERM and SIGINT end it with status 0, answers in flight with an error event.
 """
 
@@ -58,7 +59,7 @@ async def _serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = create_app(config, model=arguments.model, vocabulary=vocabulary, api_key=api_key)
+    app = create_app(config, model=arguments.model, vocabulary=vocabulary, adapters=arguments.adapter, api_key=api_key)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
@@ -75,7 +76,10 @@ async def _serve(
         gc.freeze()
         host, port = runner.addresses[0][:2]
         endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        print(json.dumps({"endpoint": endpoint, "model": arguments.model, "pid": os.getpid()}), flush=True)
+        special = vocabulary.special_tokens
+        overhead = {"openai_chat": config.chat_template_tokens, "openai_completions": special, "tgi": special}
+        ready = {"endpoint": endpoint, "model": arguments.model, "pid": os.getpid()}
+        print(json.dumps({**ready, "prompt_overhead_tokens": overhead}), flush=True)
         _logger.info("serving %s on %s with %s", arguments.model, endpoint, config)
         if arguments.exit_with_parent:
             _on_end_of_input(lambda: loop.call_soon_threadsafe(stop.set))
@@ -94,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0: a free one (default: %(default)s)")
     parser.add_argument("--model", default="simulated", help="name to serve under (default: %(default)s)")
+    parser.add_argument(
+        "--adapter", action="append", default=[], metavar="NAME", help="a further name, of an adapter; may be repeated"
+    )
     parser.add_argument(
         "--tokenizer",
         default="builtin",

@@ -9,14 +9,17 @@ One step holds one token of every decoding sequence, and prompt tokens of sequen
     duration = step_base + step_per_sequence · decoding sequences + prefill_per_token · prompt tokens
 
 The first token of a sequence comes out of the step that ends its prefill, then one out of every step.
-Admission is first come, first served: the head of the queue enters once its prompt and its longest possible
-answer fit into the free KV tokens and `max_num_seqs` allows; nobody overtakes it. Because the whole answer
-is reserved, a running sequence is never preempted.
+Sequences are ranked by arrival, under `scheduling_policy: priority` by (priority, arrival), lower first. The first
+of the queue enters once its whole prompt fits into the free KV tokens and `max_num_seqs` allows; nobody overtakes
+it. A sequence takes KV tokens as they are computed. When there are none left, the last in rank of the batch is
+preempted: it gives up all of its own and goes back to the queue, to compute its prompt and its answer so far again;
+nobody is admitted in such a step. So a sequence that arrives never takes the place of one that runs.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import itertools
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -39,24 +42,28 @@ def step_duration_s(options: SimulatorOptions, decoding: int, prefill_tokens: in
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """One answer in the making. Compared by identity; the engine counts its tokens.
+    """One answer in the making. Compared by identity; the engine keeps its account.
 
     Attributes:
         prompt_tokens: at least 1.
-        max_tokens: cap of the answer, at least 1; reserved in the KV cache from admission on.
+        max_tokens: cap of the answer, at least 1.
         stop_after_tokens: length at which the answer ends by itself; None: never (`ignore_eos`).
+        priority: lower goes first, where the engine schedules by priority.
+        arrival: its place among all that were submitted.
+        prefill_tokens: to be computed before its next token; after a preemption the answer so far, too.
+        computed_tokens: KV tokens held while running.
+        preemptions: how often it had to give them up.
     """
 
     prompt_tokens: int
     max_tokens: int
     stop_after_tokens: int | None = None
-    prefilled_tokens: int = 0
+    priority: int = 0
+    arrival: int = 0
+    prefill_tokens: int = 0
+    computed_tokens: int = 0
     generated_tokens: int = 0
-
-    @property
-    def reserved_tokens(self) -> int:
-        """KV tokens held while running."""
-        return self.prompt_tokens + self.max_tokens
+    preemptions: int = 0
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -84,12 +91,14 @@ class Step:
         decoding: sequences that get their next token.
         prefills: sequences with the number of their prompt tokens in this step.
         admitted: sequences that left the queue for this step.
+        preempted: sequences that went back to the queue before it.
     """
 
     duration_s: float
     decoding: tuple[Sequence, ...]
     prefills: tuple[tuple[Sequence, int], ...]
     admitted: tuple[Sequence, ...]
+    preempted: tuple[Sequence, ...]
 
 
 class Engine:
@@ -97,9 +106,12 @@ class Engine:
 
     def __init__(self, config: SimulatorOptions) -> None:
         self.config = config
-        self._waiting: OrderedDict[Sequence, None] = OrderedDict()
+        self._by_priority = config.scheduling_policy == "priority"
+        self._arrivals = itertools.count()
+        self._waiting: list[Sequence] = []  # by rank
         self._running: dict[Sequence, None] = {}  # in order of admission
-        self._kv_reserved_tokens = 0
+        self._kv_used_tokens = 0
+        self._preemptions = 0
         self._step: Step | None = None
 
     @property
@@ -113,12 +125,17 @@ class Engine:
         return len(self._running)
 
     @property
-    def kv_reserved_tokens(self) -> int:
+    def kv_used_tokens(self) -> int:
         """KV tokens held by the batch."""
-        return self._kv_reserved_tokens
+        return self._kv_used_tokens
+
+    @property
+    def preemptions(self) -> int:
+        """How often a sequence had to give up its KV tokens, so far."""
+        return self._preemptions
 
     def submit(self, sequence: Sequence) -> None:
-        """Put a sequence at the end of the queue.
+        """Put a sequence into the queue.
 
         Raises:
             ServingError: one that could never run.
@@ -128,22 +145,26 @@ class Engine:
                 f"simulator: a sequence of {sequence.prompt_tokens} prompt tokens and at most "
                 f"{sequence.max_tokens} answer tokens; allowed is at least 1 of each"
             )
-        if sequence.reserved_tokens > self.config.max_model_len:
+        if sequence.prompt_tokens + sequence.max_tokens > self.config.max_model_len:
             raise ServingError(
                 f"simulator: a sequence of {sequence.prompt_tokens} + {sequence.max_tokens} tokens; allowed "
                 f"are at most {self.config.max_model_len} (max_model_len)"
             )
-        self._waiting[sequence] = None
+        sequence.arrival = next(self._arrivals)
+        sequence.prefill_tokens = sequence.prompt_tokens
+        insort(self._waiting, sequence, key=self._rank)
 
     def cancel(self, sequence: Sequence) -> None:
         """Drop a sequence wherever it stands; one that has ended already is left alone.
 
         Its KV tokens are free at once. A step that has begun keeps its duration, without this one's token.
         """
-        if sequence in self._waiting:
-            del self._waiting[sequence]
-        elif sequence in self._running:
+        if sequence in self._running:
             self._release(sequence)
+            return
+        place = bisect_left(self._waiting, self._rank(sequence), key=self._rank)
+        if place < len(self._waiting) and self._waiting[place] is sequence:
+            del self._waiting[place]
 
     def begin_step(self) -> Step | None:
         """Choose what runs next; None when there is nothing to do.
@@ -153,23 +174,19 @@ class Engine:
         """
         if self._step is not None:
             raise RuntimeError("begin_step before end_step of the step before")
-        decoding = tuple(s for s in self._running if s.prefilled_tokens == s.prompt_tokens)
-        budget = self.config.max_num_batched_tokens - len(decoding)
-        prefills: list[tuple[Sequence, int]] = []
-        for sequence in self._running:
-            left = sequence.prompt_tokens - sequence.prefilled_tokens
-            if left and budget:
-                prefills.append((sequence, min(left, budget)))
-                budget -= prefills[-1][1]
-        admitted = []
-        while budget and (admissible := self._admit()) is not None:
-            admitted.append(admissible)
-            prefills.append((admissible, min(admissible.prompt_tokens, budget)))
-            budget -= prefills[-1][1]
-        if not decoding and not prefills:
+        chunks, preempted = self._serve_running()
+        admitted = [] if preempted else self._serve_waiting(chunks)
+        if not chunks:
             return None
+        decoding = []
+        prefills = []
+        for sequence, tokens in chunks.items():
+            if sequence.computed_tokens > sequence.prefill_tokens:
+                decoding.append(sequence)
+            else:
+                prefills.append((sequence, tokens))
         duration_s = step_duration_s(self.config, len(decoding), sum(tokens for _, tokens in prefills))
-        self._step = Step(duration_s, decoding, tuple(prefills), tuple(admitted))
+        self._step = Step(duration_s, tuple(decoding), tuple(prefills), tuple(admitted), tuple(preempted))
         return self._step
 
     def end_step(self) -> list[Emission]:
@@ -182,25 +199,65 @@ class Engine:
             raise RuntimeError("end_step without begin_step")
         step, self._step = self._step, None
         emissions = [self._emit(sequence) for sequence in step.decoding if sequence in self._running]
-        for sequence, tokens in step.prefills:
-            if sequence not in self._running:
-                continue
-            sequence.prefilled_tokens += tokens
-            if sequence.prefilled_tokens == sequence.prompt_tokens:
+        for sequence, _ in step.prefills:
+            if sequence in self._running and sequence.computed_tokens == sequence.prefill_tokens:
                 emissions.append(self._emit(sequence))
         return emissions
 
-    def _admit(self) -> Sequence | None:
-        """Move the head of the queue into the batch if there is room for it."""
-        if not self._waiting or len(self._running) >= self.config.max_num_seqs:
-            return None
-        head = next(iter(self._waiting))
-        if self._kv_reserved_tokens + head.reserved_tokens > self.config.kv_capacity_tokens:
-            return None
-        del self._waiting[head]
-        self._running[head] = None
-        self._kv_reserved_tokens += head.reserved_tokens
-        return head
+    def _rank(self, sequence: Sequence) -> tuple[int, int]:
+        return (sequence.priority if self._by_priority else 0, sequence.arrival)
+
+    def _serve_running(self) -> tuple[dict[Sequence, int], list[Sequence]]:
+        """Tokens in the next step of each in the batch, and those that were preempted for want of KV tokens.
+
+        Whoever decodes was admitted before whoever is in prefill: a prompt that is not done had taken all that was
+        left of the budget. So in order of admission nobody's next token is crowded out by a prompt.
+        """
+        budget, capacity = self.config.max_num_batched_tokens, self.config.kv_capacity_tokens
+        chunks: dict[Sequence, int] = {}
+        preempted: list[Sequence] = []
+        for sequence in tuple(self._running):
+            if preempted and sequence not in self._running:
+                continue
+            left = sequence.prefill_tokens - sequence.computed_tokens
+            tokens = 1 if left <= 0 else min(left, budget)
+            while self._kv_used_tokens + tokens > capacity:
+                victim = max(self._running, key=self._rank)
+                budget += chunks.pop(victim, 0)
+                self._preempt(victim)
+                preempted.append(victim)
+                if victim is sequence:
+                    break
+            else:
+                chunks[sequence] = tokens
+                sequence.computed_tokens += tokens
+                self._kv_used_tokens += tokens
+                budget -= tokens
+        return chunks, preempted
+
+    def _serve_waiting(self, chunks: dict[Sequence, int]) -> list[Sequence]:
+        """Move the first of the queue into the batch while there is room; adds their tokens to `chunks`."""
+        budget = self.config.max_num_batched_tokens - sum(chunks.values())
+        admitted: list[Sequence] = []
+        while budget and self._waiting and len(self._running) < self.config.max_num_seqs:
+            first = self._waiting[0]
+            if self._kv_used_tokens + first.prefill_tokens > self.config.kv_capacity_tokens:
+                break
+            del self._waiting[0]
+            self._running[first] = None
+            tokens = min(first.prefill_tokens, budget)
+            chunks[first] = first.computed_tokens = tokens
+            self._kv_used_tokens += tokens
+            budget -= tokens
+            admitted.append(first)
+        return admitted
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._release(sequence)
+        sequence.prefill_tokens = sequence.prompt_tokens + sequence.generated_tokens
+        sequence.preemptions += 1
+        self._preemptions += 1
+        insort(self._waiting, sequence, key=self._rank)
 
     def _emit(self, sequence: Sequence) -> Emission:
         sequence.generated_tokens += 1
@@ -211,4 +268,5 @@ class Engine:
 
     def _release(self, sequence: Sequence) -> None:
         del self._running[sequence]
-        self._kv_reserved_tokens -= sequence.reserved_tokens
+        self._kv_used_tokens -= sequence.computed_tokens
+        sequence.computed_tokens = 0

@@ -100,13 +100,15 @@ class SimulatorMetrics(Collector):
         yield self._gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", engine.waiting)
         yield self._gauge(
             "vllm:kv_cache_usage_perc",
-            "KV-cache usage. 1 means 100 percent usage. Reserved tokens count as used.",
-            engine.kv_reserved_tokens / config.kv_capacity_tokens,
+            "KV-cache usage. 1 means 100 percent usage.",
+            engine.kv_used_tokens / config.kv_capacity_tokens,
         )
-        # The model has no prefix cache and never preempts: these exist, and stay 0.
+        # The model has no prefix cache: these exist, and stay 0.
         yield self._counter("vllm:prefix_cache_queries", "Prefix cache queries, in terms of tokens.", 0)
         yield self._counter("vllm:prefix_cache_hits", "Prefix cache hits, in terms of tokens.", 0)
-        yield self._counter("vllm:num_preemptions", "Cumulative number of preemption from the engine.", 0)
+        yield self._counter(
+            "vllm:num_preemptions", "Cumulative number of preemption from the engine.", engine.preemptions
+        )
         yield self._counter("vllm:prompt_tokens", "Number of prefill tokens processed.", self.prompt_tokens)
         yield self._counter("vllm:generation_tokens", "Number of generation tokens processed.", self.generation_tokens)
         success = CounterMetricFamily(

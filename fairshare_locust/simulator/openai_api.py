@@ -1,8 +1,8 @@
 """The OpenAI API as vLLM speaks it: requests, refusals, events and bodies, in vLLM's bytes.
 
 Parameters that would only change which words come (`temperature`, `top_p`, `seed`, …) are accepted: the
-words carry no meaning here. Absent from the model and from these answers: tools, log probabilities, stop
-strings, token ids.
+words carry no meaning here. So is `cache_salt`: there is no prefix cache that it could keep apart. Absent
+from the model and from these answers: tools, log probabilities, stop strings, token ids.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from typing import Any
 
 from fairshare_locust import __version__
 from fairshare_locust.simulator.answer import Choice
 from fairshare_locust.simulator.request import GenerationRequest, RefusalError, parse_json
-from fairshare_locust.simulator.text import CHAT_TOKENS_PER_MESSAGE, CHAT_TOKENS_PER_PROMPT, Word
+from fairshare_locust.simulator.text import Word
 
 __all__ = ["MOST_CHOICES", "ChatApi", "CompletionsApi", "error_body"]
 
@@ -24,6 +25,10 @@ MOST_CHOICES = 128
 _FINGERPRINT = f"fairshare-simulator-{__version__}"
 _DONE = b"data: [DONE]\n\n"
 _COMPLETIONS_MAX_TOKENS = 16  # the API's default where a completion does not say
+_PRIORITY_HEADER = "X-Vllm-Priority"
+_MOST_PRIORITY = 2**63 - 1
+_NOT_IN_CACHE_SALT = frozenset("@/\\\0")
+_LONGEST_CACHE_SALT = 128
 
 
 def error_body(status: int, message: str, kind: str, param: str | None) -> dict[str, Any]:
@@ -32,10 +37,11 @@ def error_body(status: int, message: str, kind: str, param: str | None) -> dict[
 
 
 class _OpenAiApi:
-    """What the two endpoints share. An instance knows the model's name and length limit."""
+    """What the two endpoints share. An instance knows the names it serves under and the length limit."""
 
-    def __init__(self, model: str, max_model_len: int) -> None:
+    def __init__(self, model: str, adapters: Many[str], max_model_len: int) -> None:
         self._model = model
+        self._adapters = frozenset(adapters)
         self._max_model_len = max_model_len
 
     def refuse_failed(self, message: str) -> RefusalError:
@@ -43,7 +49,7 @@ class _OpenAiApi:
         return RefusalError(500, error_body(500, message, "InternalServerError", None))
 
     def _fields(self, body: bytes) -> _Fields:
-        """The request's fields, once it is known to be an object that asks for this model."""
+        """The request's fields, once it is known to be an object that asks for a model that is served."""
         try:
             value = parse_json(body)
         except json.JSONDecodeError as error:
@@ -51,13 +57,13 @@ class _OpenAiApi:
         if not isinstance(value, dict):
             raise _invalid("model_attributes_type", "body", "Input should be a valid dictionary")
         fields = _Fields(value)
-        model = value.get("model")
-        if model is not None and model != self._model:
+        model = fields.text("model")
+        if model and model != self._model and model not in self._adapters:
             message = f"The model `{model}` does not exist. Valid aliases: {self._model}."
             raise RefusalError(404, error_body(404, message, "NotFoundError", "model"))
         return fields
 
-    def _common(self, fields: _Fields, max_tokens_name: str) -> dict[str, Any]:
+    def _common(self, fields: _Fields, headers: Mapping[str, str], max_tokens_name: str) -> dict[str, Any]:
         """What both endpoints take, as arguments of GenerationRequest."""
         max_tokens = fields.integer(max_tokens_name)
         if max_tokens is not None and max_tokens < 1:
@@ -77,6 +83,8 @@ class _OpenAiApi:
         if temperature is not None and temperature < 0:
             message = f"temperature must be non-negative, got {temperature}."
             raise _bad_value(message, "temperature", temperature)
+        _check_cache_salt(fields)
+        model = fields.text("model")
         stream = fields.boolean("stream")
         options = fields.nested("stream_options")
         if options is not None and not stream:
@@ -84,6 +92,8 @@ class _OpenAiApi:
             raise RefusalError(400, error_body(400, message, "BadRequestError", "stream_options"))
         include_usage = options is not None and options.boolean("include_usage")
         return {
+            "model": model if model in self._adapters else None,
+            "priority": _priority(fields, headers),
             "max_tokens": max_tokens,
             "min_tokens": min_tokens,
             "ignore_eos": fields.boolean("ignore_eos"),
@@ -94,6 +104,9 @@ class _OpenAiApi:
         }
 
     def _check_length(self, prompt_tokens: int, max_tokens: int | None) -> None:
+        if prompt_tokens < 1:
+            message = "The decoder prompt cannot be empty"
+            raise RefusalError(400, error_body(400, message, "BadRequestError", "prompt"))
         limit = self._max_model_len
         head = f"This model's maximum context length is {limit} tokens. However, "
         if prompt_tokens >= limit:
@@ -114,7 +127,11 @@ class _OpenAiApi:
 class ChatApi(_OpenAiApi):
     """`/v1/chat/completions`."""
 
-    def parse(self, body: bytes) -> GenerationRequest:
+    def __init__(self, model: str, adapters: Many[str], max_model_len: int, template_tokens: int) -> None:
+        super().__init__(model, adapters, max_model_len)
+        self._template_tokens = template_tokens
+
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         """Check a request body.
 
         Raises:
@@ -127,28 +144,28 @@ class ChatApi(_OpenAiApi):
         name = "max_tokens" if fields.integer("max_completion_tokens") is None else "max_completion_tokens"
         return GenerationRequest(
             texts=tuple(_content(message, f"body.messages.{i}") for i, message in enumerate(messages)),
-            extra_prompt_tokens=CHAT_TOKENS_PER_MESSAGE * len(messages) + CHAT_TOKENS_PER_PROMPT,
-            **self._common(fields, name),
+            extra_prompt_tokens=self._template_tokens,
+            **self._common(fields, headers, name),
         )
 
     def max_tokens(self, request: GenerationRequest, prompt_tokens: int) -> int:
         """The cap of the answer: what was asked for, else all that is left of the context.
 
         Raises:
-            RefusalError: 400 for a request that does not fit into the context.
+            RefusalError: 400 for a request that does not fit into the context, or has no prompt.
         """
         self._check_length(prompt_tokens, request.max_tokens)
         return request.max_tokens or self._max_model_len - prompt_tokens
 
     def answer_format(self, request: GenerationRequest, prompt_tokens: int) -> ChatFormat:
         """How to write the answer to `request`."""
-        return ChatFormat(self._model, request, prompt_tokens)
+        return ChatFormat(request.model or self._model, request, prompt_tokens)
 
 
 class CompletionsApi(_OpenAiApi):
     """`/v1/completions`."""
 
-    def parse(self, body: bytes) -> GenerationRequest:
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         """Check a request body.
 
         Raises:
@@ -156,7 +173,7 @@ class CompletionsApi(_OpenAiApi):
         """
         fields = self._fields(body)
         prompt = fields.value("prompt")
-        common = self._common(fields, "max_tokens")
+        common = self._common(fields, headers, "max_tokens")
         if isinstance(prompt, str):
             return GenerationRequest(texts=(prompt,), special_tokens=True, **common)
         if isinstance(prompt, list) and all(type(token) is int and token >= 0 for token in prompt):
@@ -169,15 +186,12 @@ class CompletionsApi(_OpenAiApi):
         Raises:
             RefusalError: 400 for a request that does not fit into the context, or has no prompt.
         """
-        if prompt_tokens < 1:
-            message = "The decoder prompt cannot be empty"
-            raise RefusalError(400, error_body(400, message, "BadRequestError", "prompt"))
         self._check_length(prompt_tokens, request.max_tokens)
         return request.max_tokens or min(_COMPLETIONS_MAX_TOKENS, self._max_model_len - prompt_tokens)
 
     def answer_format(self, request: GenerationRequest, prompt_tokens: int) -> CompletionsFormat:
         """How to write the answer to `request`."""
-        return CompletionsFormat(self._model, request, prompt_tokens)
+        return CompletionsFormat(request.model or self._model, request, prompt_tokens)
 
 
 class _OpenAiFormat:
@@ -339,6 +353,10 @@ class _Fields:
             raise _invalid("missing", f"{self._location}.{name}", "Field required")
         return self._values[name]
 
+    def optional(self, name: str) -> Any:
+        """A field of any type; None if absent."""
+        return self._values.get(name)
+
     def array(self, name: str) -> list[Any]:
         """A list that must be there."""
         value = self.value(name)
@@ -351,6 +369,13 @@ class _Fields:
         value = self._values.get(name)
         if value is not None and type(value) is not int:
             raise _invalid("int_type", f"{self._location}.{name}", "Input should be a valid integer")
+        return value
+
+    def text(self, name: str) -> str | None:
+        """A string."""
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, str):
+            raise _invalid("string_type", f"{self._location}.{name}", "Input should be a valid string")
         return value
 
     def number(self, name: str) -> float | None:
@@ -373,6 +398,31 @@ class _Fields:
         if value is not None and not isinstance(value, dict):
             raise _invalid("dict_type", f"{self._location}.{name}", "Input should be a valid dictionary")
         return None if value is None else _Fields(value, f"{self._location}.{name}")
+
+
+def _check_cache_salt(fields: _Fields) -> None:
+    salt = fields.optional("cache_salt")
+    if salt is None:
+        return
+    fault = None
+    if not isinstance(salt, str) or not salt:
+        fault = "be a non-empty string if provided."
+    elif len(salt) > _LONGEST_CACHE_SALT or not _NOT_IN_CACHE_SALT.isdisjoint(salt):
+        fault = f"be at most {_LONGEST_CACHE_SALT} characters and must not contain '@', '/', '\\\\', or NUL."
+    if fault is not None:
+        message = f"Parameter 'cache_salt' must {fault} (parameter=cache_salt)"
+        raise RefusalError(400, error_body(400, message, "BadRequestError", "cache_salt"))
+
+
+def _priority(fields: _Fields, headers: Mapping[str, str]) -> int:
+    """The header's priority, else the body's, else 0; a header that is no whole number is not there."""
+    priority = fields.integer("priority") or 0
+    if not -_MOST_PRIORITY - 1 <= priority <= _MOST_PRIORITY:
+        raise _invalid("int_range", "body.priority", "Input should be a 64-bit integer")
+    try:
+        return int(headers.get(_PRIORITY_HEADER, priority))
+    except ValueError:
+        return priority
 
 
 def _content(message: Any, location: str) -> str:

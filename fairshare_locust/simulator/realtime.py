@@ -31,10 +31,14 @@ class Receiver(Protocol):
 
 @dataclass(slots=True)
 class _Flight:
-    """A submitted sequence that has not ended. Times on the event loop's clock."""
+    """A submitted sequence that has not ended. Times on the event loop's clock.
+
+    `last_token_s` is None but for one that was preempted while it decoded: when it got its last token.
+    """
 
     receiver: Receiver
     arrived_s: float
+    last_token_s: float | None = None
 
 
 class RealTimeEngine:
@@ -88,8 +92,13 @@ class RealTimeEngine:
             self._step_end = None
             return
         for sequence in step.admitted:
-            waited_s = start_s - self._flights[sequence].arrived_s
-            self._metrics.request_queue_time_s.observe(max(0.0, waited_s))
+            if not sequence.preemptions:
+                waited_s = start_s - self._flights[sequence].arrived_s
+                self._metrics.request_queue_time_s.observe(max(0.0, waited_s))
+        for sequence in step.preempted:
+            flight = self._flights[sequence]
+            if sequence.generated_tokens and flight.last_token_s is None:
+                flight.last_token_s = self._last_emission_s
         self._step_end = self._loop.call_at(start_s + step.duration_s, self._end_step)
 
     def _end_step(self) -> None:
@@ -98,13 +107,17 @@ class RealTimeEngine:
         now_s = self._loop.time()
         metrics, flights = self._metrics, self._flights
         emissions = self._engine.end_step()
-        first_tokens = 0
+        first_tokens = resumed = 0
         for sequence, finish_reason in emissions:
             flight = flights[sequence]
             if sequence.generated_tokens == 1:
                 first_tokens += 1
                 metrics.prompt_tokens += sequence.prompt_tokens
                 metrics.time_to_first_token_s.observe(now_s - flight.arrived_s)
+            elif flight.last_token_s is not None:
+                resumed += 1
+                metrics.inter_token_latency_s.observe(now_s - flight.last_token_s)
+                flight.last_token_s = None
             if finish_reason is not None:
                 del flights[sequence]
                 metrics.finished[finish_reason] += 1
@@ -112,8 +125,8 @@ class RealTimeEngine:
                 metrics.request_prompt_tokens.observe(sequence.prompt_tokens)
                 metrics.request_generation_tokens.observe(sequence.generated_tokens)
             flight.receiver.token(sequence.generated_tokens, finish_reason)
-        # Whoever decoded in this step got its last token from the step just before: one gap for all.
-        if (decoded := len(emissions) - first_tokens) > 0:
+        # Whoever else got a token in this step got its last one from the step just before: one gap for all.
+        if (decoded := len(emissions) - first_tokens - resumed) > 0:
             metrics.inter_token_latency_s.observe(now_s - self._last_emission_s, decoded)
         metrics.generation_tokens += len(emissions)
         metrics.step_lateness_s.observe(max(0.0, now_s - due_s))

@@ -27,6 +27,8 @@ class GenerationRequest:
     Attributes:
         texts: parts of the prompt that are tokenized apart (chat messages).
         extra_prompt_tokens: added by the chat template.
+        model: the adapter asked for; None for the base model.
+        priority: lower goes first, where the engine schedules by priority.
         special_tokens: count what the tokenizer puts around a whole prompt.
         max_tokens: None if the client left it to the server.
         min_tokens: the answer does not end by itself before.
@@ -39,6 +41,8 @@ class GenerationRequest:
     texts: tuple[str, ...] = ()
     token_ids: tuple[int, ...] | None = None
     extra_prompt_tokens: int = 0
+    model: str | None = None
+    priority: int = 0
     special_tokens: bool = False
     max_tokens: int | None = None
     min_tokens: int = 0

@@ -6,6 +6,8 @@ import asyncio
 import hmac
 import json
 import time
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -35,7 +37,7 @@ _GUARDED = ("/v1/", "/generate")
 class _Api(Protocol):
     """One endpoint's way of asking and answering."""
 
-    def parse(self, body: bytes) -> GenerationRequest: ...
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest: ...
 
     def max_tokens(self, request: GenerationRequest, prompt_tokens: int) -> int: ...
 
@@ -45,14 +47,21 @@ class _Api(Protocol):
 
 
 def create_app(
-    config: SimulatorOptions, *, model: str, vocabulary: Vocabulary, api_key: str | None = None
+    config: SimulatorOptions,
+    *,
+    model: str,
+    vocabulary: Vocabulary,
+    adapters: Many[str] = (),
+    api_key: str | None = None,
 ) -> web.Application:
     """The server as an aiohttp application; call it where an event loop runs.
+
+    It answers to the name `model`, and to those of `adapters`, at the same cost.
 
     Serve it with `handler_cancellation=True`, or clients that leave go unnoticed. Its shutdown ends what is
     in flight with an error. `api_key`: asked for on `/v1/…` and `/generate…`; None: nobody is asked.
     """
-    server = _Server(config, model, vocabulary)
+    server = _Server(config, model, adapters, vocabulary)
     app = web.Application(
         middlewares=[
             server.count_requests,
@@ -62,10 +71,11 @@ def create_app(
         client_max_size=_MAX_BODY_BYTES,
     )
     length = config.max_model_len
+    chat = ChatApi(model, adapters, length, config.chat_template_tokens)
     app.add_routes(
         [
-            web.post("/v1/chat/completions", server.generation(ChatApi(model, length))),
-            web.post("/v1/completions", server.generation(CompletionsApi(model, length))),
+            web.post("/v1/chat/completions", server.generation(chat)),
+            web.post("/v1/completions", server.generation(CompletionsApi(model, adapters, length))),
             web.post("/generate", server.generation(TgiApi(length, stream=False))),
             web.post("/generate_stream", server.generation(TgiApi(length, stream=True))),
             web.get("/v1/models", server.models),
@@ -81,9 +91,10 @@ def create_app(
 class _Server:
     """The handlers and what they share."""
 
-    def __init__(self, config: SimulatorOptions, model: str, vocabulary: Vocabulary) -> None:
+    def __init__(self, config: SimulatorOptions, model: str, adapters: Many[str], vocabulary: Vocabulary) -> None:
         self._config = config
         self._model = model
+        self._adapters = adapters
         self._vocabulary = vocabulary
         self._created_s = int(time.time())
         self._loop = asyncio.get_running_loop()
@@ -99,7 +110,7 @@ class _Server:
         async def handle(request: web.Request) -> web.StreamResponse:
             body = await request.read()
             arrived_s = self._loop.time()
-            asked = api.parse(body)
+            asked = api.parse(body, request.headers)
             prompt_tokens = await self._count_prompt_tokens(asked)
             max_tokens = api.max_tokens(asked, prompt_tokens)
             seeds = [_seed(asked, choice) for choice in range(asked.choices)]
@@ -108,6 +119,7 @@ class _Server:
                     prompt_tokens,
                     max_tokens,
                     None if asked.ignore_eos else max(asked.min_tokens, natural_length_tokens(seed)),
+                    asked.priority,
                 )
                 for seed in seeds
             ]
@@ -174,17 +186,14 @@ class _Server:
         return await self._loop.run_in_executor(self._tokenizer_thread, count)
 
     async def models(self, _request: web.Request) -> web.StreamResponse:
-        """The one model."""
-        model = {
-            "id": self._model,
-            "object": "model",
-            "created": self._created_s,
-            "owned_by": "fairshare-simulator",
-            "root": self._model,
-            "parent": None,
-            "max_model_len": self._config.max_model_len,
-        }
-        return _json_response({"object": "list", "data": [model]})
+        """The model, and its adapters as vLLM lists them: with a parent and without a length."""
+        about = {"object": "model", "created": self._created_s, "owned_by": "fairshare-simulator"}
+        length = self._config.max_model_len
+        base = {"id": self._model, **about, "root": self._model, "parent": None, "max_model_len": length}
+        adapters = [
+            {"id": name, **about, "root": name, "parent": self._model, "max_model_len": None} for name in self._adapters
+        ]
+        return _json_response({"object": "list", "data": [base, *adapters]})
 
     async def health(self, _request: web.Request) -> web.StreamResponse:
         """Status 200, no body."""

@@ -23,8 +23,6 @@ from fairshare_locust.errors import ServingError
 
 __all__ = [
     "BUILTIN_TOKENIZER",
-    "CHAT_TOKENS_PER_MESSAGE",
-    "CHAT_TOKENS_PER_PROMPT",
     "Vocabulary",
     "Word",
     "natural_length_tokens",
@@ -32,11 +30,6 @@ __all__ = [
 ]
 
 BUILTIN_TOKENIZER = Path(__file__).parent.parent / "workload" / "builtin_tokenizer.json"
-
-CHAT_TOKENS_PER_MESSAGE = 4
-"""Role and separators that the chat template puts around each message."""
-CHAT_TOKENS_PER_PROMPT = 3
-"""Head of the answer that the chat template puts after the last message."""
 
 _FEWEST_WORDS, _MOST_WORDS = 64, 4096
 _MEDIAN_LENGTH_TOKENS, _LENGTH_SIGMA = 160, 0.7
@@ -75,6 +68,8 @@ class Vocabulary:
                 "take a byte-level BPE tokenizer.json, or 'builtin'"
             )
         self.words = tuple(Word(token_id, text, json.dumps(text).encode()) for token_id, text in tokens)
+        self.special_tokens: int = tokenizer.num_special_tokens_to_add(False)
+        """What the tokenizer puts around a whole prompt."""
 
     @classmethod
     def load(cls, tokenizer: str) -> Vocabulary:

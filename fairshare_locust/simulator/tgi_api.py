@@ -7,6 +7,7 @@ capped (`max_new_tokens`), not stretched. A log probability is 0 because the mod
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from typing import Any
 
@@ -27,7 +28,7 @@ class TgiApi:
         self._max_model_len = max_model_len
         self._stream = stream
 
-    def parse(self, body: bytes) -> GenerationRequest:
+    def parse(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:  # noqa: ARG002 - one protocol
         """Check a request body.
 
         Raises:
@@ -48,6 +49,9 @@ class TgiApi:
             raise _cannot_deserialize("`parameters.max_new_tokens` must be an integer")
         if max_new_tokens is not None and max_new_tokens < 1:
             raise _invalid("`max_new_tokens` must be strictly positive")
+        adapter = parameters.get("adapter_id")
+        if adapter is not None and not isinstance(adapter, str):
+            raise _cannot_deserialize("`parameters.adapter_id` must be a string")
         details = parameters.get("details")
         if details is not None and not isinstance(details, bool):
             raise _cannot_deserialize("`parameters.details` must be a boolean")

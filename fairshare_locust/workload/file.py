@@ -12,14 +12,14 @@ from fairshare_locust.errors import WorkloadError
 from fairshare_locust.profile.workloads import JsonlWorkload, TextWorkload
 from fairshare_locust.seeding import random_stream
 from fairshare_locust.workload.length import draw_lengths
-from fairshare_locust.workload.source import PromptRequest
+from fairshare_locust.workload.reading import read_whole, refuse
+from fairshare_locust.workload.rounds import Rounds, with_mark
+from fairshare_locust.workload.source import PromptRequest, PromptSource
 from fairshare_locust.workload.tokenizer import Tokenizer
 
 __all__ = ["FilePrompt", "FileSource", "read_jsonl", "read_text"]
 
-_PROBLEMS_SHOWN = 20
 _DRAWN = 4096
-_MARKS_COUNTED = 10_000  # a mark of a later round has hardly more tokens; nothing is tokenized while the load runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +32,11 @@ class FilePrompt:
     tenant: str | None = None
 
 
-def _lines(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise WorkloadError(f"{path}: can't be read: {error.strerror}") from error
-
-
-def _refuse(path: Path, problems: list[str]) -> None:
-    if problems:
-        more = f"\nand {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
-        raise WorkloadError("\n".join(f"{path}:{problem}" for problem in problems[:_PROBLEMS_SHOWN]) + more)
-
-
 def read_jsonl(path: Path) -> list[FilePrompt]:
     """Every line of a JSONL file. Raises WorkloadError that names each line that is no prompt."""
     prompts: list[FilePrompt] = []
     problems: list[str] = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_whole(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -58,7 +45,7 @@ def read_jsonl(path: Path) -> list[FilePrompt]:
             problems.append(f"{number}: not JSON: {error}")
         except ValueError as error:
             problems.append(f"{number}: {error}")
-    _refuse(path, problems)
+    refuse(path, problems)
     return prompts
 
 
@@ -95,7 +82,7 @@ def read_text(path: Path) -> list[FilePrompt]:
     """A prompt from each line that is not blank. Raises WorkloadError for a line that is not UTF-8."""
     prompts: list[FilePrompt] = []
     problems: list[str] = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_whole(path).split(b"\n"), start=1):
         try:
             text = line.decode().strip("\r")
         except UnicodeDecodeError as error:
@@ -103,59 +90,47 @@ def read_text(path: Path) -> list[FilePrompt]:
             continue
         if text.strip():
             prompts.append(FilePrompt(None, text))
-    _refuse(path, problems)
+    refuse(path, problems)
     return prompts
 
 
-class FileSource:
-    """The prompts of a file, each once in an order that the seed shuffles, then all again in another order."""
+class FileSource(PromptSource):
+    """The prompts of a file, each once in an order that the seed shuffles, then all again in another order.
 
-    def __init__(self, workload: JsonlWorkload | TextWorkload, seed: int, tenant_id: str, tokenizer: Tokenizer) -> None:
+    `lines_of` is the tenant whose lines these are, if that is not `tenant_id`.
+    """
+
+    def __init__(
+        self,
+        workload: JsonlWorkload | TextWorkload,
+        seed: int,
+        tenant_id: str,
+        tokenizer: Tokenizer,
+        lines_of: str | None = None,
+    ) -> None:
+        owner = lines_of or tenant_id
         everyone = read_jsonl(workload.path) if isinstance(workload, JsonlWorkload) else read_text(workload.path)
-        self._prompts = [prompt for prompt in everyone if prompt.tenant in (None, tenant_id)]
+        self._prompts = [prompt for prompt in everyone if prompt.tenant in (None, owner)]
         if not self._prompts:
             raise WorkloadError(
-                f"{workload.path}: no prompt for tenant {tenant_id!r} among {len(everyone)}; "
+                f"{workload.path}: no prompt for tenant {owner!r} among {len(everyone)}; "
                 "add lines without tenant, or with this one"
             )
-        self._seed = seed
-        self._tenant_id = tenant_id
-        self._marked = not workload.share_prefix
-        self._input_tokens = tokenizer.counts([self._mark(0) + prompt.prompt for prompt in self._prompts])
+        self._rounds = Rounds(len(self._prompts), seed, tenant_id, tokenizer, marked=not workload.share_prefix)
+        self._input_tokens = tokenizer.counts([self._rounds.first_mark + prompt.prompt for prompt in self._prompts])
         stream = random_stream(seed, tenant_id, "output_tokens")
         self._output_tokens = draw_lengths(workload.output_tokens, stream, _DRAWN).tolist()
-        marks = tokenizer.counts([self._mark(round_) for round_ in range(_MARKS_COUNTED)])
-        self._more_tokens = [count - marks[0] for count in marks]
-        self._rounds: dict[int, list[int]] = {}
-
-    def _mark(self, round_: int) -> str:
-        """First words of the tenant's own, others in each round: no other tenant's cached prefix fits."""
-        if not self._marked:
-            return ""
-        return f"({self._tenant_id})\n" if round_ == 0 else f"({self._tenant_id} {round_ + 1})\n"
-
-    def _order(self, round_: int) -> list[int]:
-        """The order of a round."""
-        known = self._rounds.get(round_)
-        if known is None:
-            stream = random_stream(self._seed, self._tenant_id, f"order/{round_}")
-            known = stream.permutation(len(self._prompts)).tolist()
-            self._rounds = {round_: known, **dict(list(self._rounds.items())[:1])}  # this round and the one before
-        return known
 
     def request(self, index: int) -> PromptRequest:
         """See PromptSource."""
-        round_, turn = divmod(index, len(self._prompts))
-        place = self._order(round_)[turn]
-        more_tokens = self._more_tokens[min(round_, _MARKS_COUNTED - 1)]
-        prompt = self._prompts[place]
-        mark = self._mark(round_)
+        item = self._rounds.at(index)
+        prompt = self._prompts[item.place]
         messages = prompt.messages
-        if messages is not None and mark:
-            messages = ({**messages[0], "content": mark + messages[0]["content"]}, *messages[1:])
+        if messages is not None:
+            messages = with_mark(messages, item.mark)
         return PromptRequest(
             messages,
-            mark + prompt.prompt,
-            self._input_tokens[place] + more_tokens,
+            item.mark + prompt.prompt,
+            self._input_tokens[item.place] + item.more_tokens,
             prompt.output_tokens or self._output_tokens[index % _DRAWN],
         )

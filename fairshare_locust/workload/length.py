@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairshare_locust.profile.distribution import ConstantLength, Length, LognormalLength, NormalLength, UniformLength
+from fairshare_locust.seeding import random_stream
 
-__all__ = ["draw_lengths"]
+__all__ = ["draw_length", "draw_lengths"]
 
 
 def draw_lengths(length: Length, stream: np.random.Generator, count: int) -> NDArray[np.int64]:
@@ -28,3 +29,8 @@ def draw_lengths(length: Length, stream: np.random.Generator, count: int) -> NDA
         case LognormalLength():
             drawn = stream.lognormal(math.log(length.mean) - length.sigma**2 / 2, length.sigma, count)
     return np.clip(np.rint(drawn), length.min, length.max).astype(np.int64)
+
+
+def draw_length(length: Length, seed: int, tenant_id: str, purpose: str) -> int:
+    """One length in tokens, from a stream of its own: a pure function of the four."""
+    return int(draw_lengths(length, random_stream(seed, tenant_id, purpose), 1)[0])

@@ -2,46 +2,164 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
 
 from fairshare_locust.arrival import count_before, open_schedule
 from fairshare_locust.plan import Phase
-from fairshare_locust.profile.arrivals import ClosedArrival
+from fairshare_locust.profile.arrivals import (
+    BatchArrival,
+    ClosedArrival,
+    OpenArrival,
+    RampArrival,
+    StepsArrival,
+    TraceArrival,
+)
 from fairshare_locust.profile.model import Profile, Tenant
-from fairshare_locust.profile.workloads import SyntheticWorkload
+from fairshare_locust.profile.transform import scaled_arrival
+from fairshare_locust.profile.workloads import (
+    ConversationWorkload,
+    JsonlWorkload,
+    MixtureWorkload,
+    PlainWorkload,
+    PrefixWorkload,
+    SharegptWorkload,
+    SyntheticWorkload,
+    TextWorkload,
+    TraceWorkload,
+)
+from fairshare_locust.trace import TraceRows
+from fairshare_locust.workload.conversation import ConversationSource
 from fairshare_locust.workload.file import FileSource
+from fairshare_locust.workload.mixture import MixtureSource, Part
+from fairshare_locust.workload.prefix import PrefixSource
+from fairshare_locust.workload.sharegpt import RecordedConversation, SharegptSource, read_sharegpt
 from fairshare_locust.workload.source import PromptSource
-from fairshare_locust.workload.synthetic import POOL, SyntheticSource, Words
+from fairshare_locust.workload.synthetic import POOL, SyntheticSource
 from fairshare_locust.workload.tokenizer import load_tokenizer
+from fairshare_locust.workload.trace import TraceSource
+from fairshare_locust.workload.words import Words
 
 __all__ = ["expected_requests", "prepare_prompts"]
 
+_NO_TRACES: Mapping[str, TraceRows] = MappingProxyType({})
+_NO_OVERHEAD: Mapping[str, int] = MappingProxyType({})
 
-def expected_requests(tenant: Tenant, seed: int, phase: Phase) -> int | None:
-    """Requests of a tenant in a phase; None for a closed loop, where the server's speed decides."""
-    if isinstance(tenant.arrival, ClosedArrival):
+
+def expected_requests(
+    tenant: Tenant, seed: int, phase: Phase, traces: Mapping[str, TraceRows] = _NO_TRACES
+) -> int | None:
+    """Requests of a tenant in a phase, warm-up included; a conversation counts as one.
+
+    None for a closed loop and for batches, where the server's speed decides, unless all of the phase is measured
+    and ends with a number of requests.
+    """
+    arrival = scaled_arrival(tenant.arrival, phase.load)
+    if isinstance(arrival, ClosedArrival | BatchArrival):
         return phase.requests if phase.warmup_s == 0 else None
-    schedule = open_schedule(tenant.arrival, seed, tenant.id)
-    if phase.requests is not None:
-        return count_before(schedule, phase.warmup_s) + phase.requests
-    return count_before(schedule, phase.warmup_s + (phase.duration_s or 0.0))
+    times_s = traces[arrival.trace].of_tenant(tenant.id).times_s if isinstance(arrival, TraceArrival) else None
+    schedule = open_schedule(arrival, seed, tenant.id, times_s)
+    if phase.requests is None:
+        return count_before(schedule, phase.warmup_s + (phase.duration_s or 0.0))
+    most = count_before(schedule, phase.warmup_s) + phase.requests
+    return bisect_left(range(most), math.inf, key=schedule.due_s) if _ends(arrival) else most
 
 
-def prepare_prompts(profile: Profile, plan: tuple[Phase, ...]) -> Mapping[str, PromptSource]:
-    """A prompt source for each tenant, by id. Raises WorkloadError."""
-    tokenizer = load_tokenizer(profile.model.tokenizer)
-    words: Words | None = None
+def _ends(arrival: OpenArrival) -> bool:
+    """Whether there is a last request. One that never ends may be asked for more than can be counted out."""
+    if arrival.active_s and arrival.active_s[-1][1] < math.inf:
+        return True
+    match arrival:
+        case TraceArrival(loop=loop):
+            return not loop
+        case StepsArrival(steps=steps, loop=loop):
+            return not loop and steps[-1].rate_per_s == 0
+        case RampArrival(to_per_s=to_per_s):
+            return to_per_s == 0
+    return False
+
+
+def prepare_prompts(
+    profile: Profile,
+    plan: tuple[Phase, ...],
+    traces: Mapping[str, TraceRows] = _NO_TRACES,
+    overhead_tokens: Mapping[str, int] = _NO_OVERHEAD,
+) -> Mapping[str, PromptSource]:
+    """A prompt source for each tenant, by id. Raises WorkloadError.
+
+    `traces` holds each trace that a tenant names; `overhead_tokens` what the chat template adds to a tenant's
+    prompts, where that is known.
+    """
+    preparation = _Preparation(profile, traces)
     sources: dict[str, PromptSource] = {}
     for tenant in profile.tenants:
-        if isinstance(tenant.workload, SyntheticWorkload):
-            words = words or Words(tokenizer)
-            expected = _most(tenant, profile.seed, plan)
-            sources[tenant.id] = SyntheticSource(tenant.workload, profile.seed, tenant.id, tokenizer, words, expected)
+        expected = _most(tenant, profile.seed, plan, traces)
+        overhead = overhead_tokens.get(tenant.id, 0)
+        if isinstance(tenant.workload, MixtureWorkload):
+            parts = [
+                Part(part.weight, preparation.source(part.workload, tenant.id, f"{tenant.id}/{i}", expected, overhead))
+                for i, part in enumerate(tenant.workload.parts)
+            ]
+            sources[tenant.id] = MixtureSource(parts, profile.seed, tenant.id)
         else:
-            sources[tenant.id] = FileSource(tenant.workload, profile.seed, tenant.id, tokenizer)
+            sources[tenant.id] = preparation.source(tenant.workload, tenant.id, tenant.id, expected, overhead)
     return sources
 
 
-def _most(tenant: Tenant, seed: int, plan: tuple[Phase, ...]) -> int:
-    counts = [expected_requests(tenant, seed, phase) for phase in plan if tenant.id in phase.tenants]
-    return max((POOL if count is None else count for count in counts), default=0)
+class _Preparation:
+    """What the sources of a profile have in common: each is made once, when the first of them needs it."""
+
+    def __init__(self, profile: Profile, traces: Mapping[str, TraceRows]) -> None:
+        self._seed = profile.seed
+        self._traces = traces
+        self._tokenizer = load_tokenizer(profile.model.tokenizer)
+        self._conversations: dict[Path, list[RecordedConversation]] = {}
+
+    @cached_property
+    def _words(self) -> Words:
+        return Words(self._tokenizer)
+
+    def _recorded(self, path: Path) -> list[RecordedConversation]:
+        if path not in self._conversations:
+            self._conversations[path] = read_sharegpt(path)
+        return self._conversations[path]
+
+    def source(
+        self, workload: PlainWorkload, tenant_id: str, stream_id: str, expected: int | None, overhead_tokens: int
+    ) -> PromptSource:
+        """The source of a tenant's workload; `stream_id` stands for the tenant in everything that is drawn.
+
+        Parts of a mixture have one of their own, so that two alike do not ask the same.
+        """
+        seed, tokenizer = self._seed, self._tokenizer
+        pool = POOL if expected is None else expected
+        match workload:
+            case JsonlWorkload() | TextWorkload():
+                return FileSource(workload, seed, stream_id, tokenizer, lines_of=tenant_id)
+            case SharegptWorkload(path=path):
+                return SharegptSource(workload, self._recorded(path), seed, stream_id, tokenizer, expected)
+            case SyntheticWorkload():
+                return SyntheticSource(workload, seed, stream_id, tokenizer, self._words, pool, overhead_tokens)
+            case PrefixWorkload():
+                return PrefixSource(workload, seed, stream_id, tokenizer, self._words, pool, overhead_tokens)
+            case ConversationWorkload():
+                return ConversationSource(workload, seed, stream_id, tokenizer, self._words, overhead_tokens)
+            case TraceWorkload(trace=trace):
+                rows = self._traces[trace].of_tenant(tenant_id)
+                return TraceSource(workload, rows, seed, stream_id, tokenizer, self._words, pool, overhead_tokens)
+
+
+def _most(tenant: Tenant, seed: int, plan: tuple[Phase, ...], traces: Mapping[str, TraceRows]) -> int | None:
+    """Requests of the phase that has most of them; None when that can't be known."""
+    most = 0
+    for phase in plan:
+        if tenant.id in phase.tenants:
+            expected = expected_requests(tenant, seed, phase, traces)
+            if expected is None:
+                return None
+            most = max(most, expected)
+    return most

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import tokenizers
 from fairshare_locust.errors import WorkloadError
 
 __all__ = ["Tokenizer", "load_tokenizer"]
+
+_BATCH_CHARACTERS = 4_000_000
 
 
 class Tokenizer:
@@ -28,12 +30,28 @@ class Tokenizer:
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text; on all cores."""
-        encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [len(encoding.ids) for encoding in encodings]
+        return [count for batch in _batches(texts) for count in self._counts(batch)]
+
+    def _counts(self, texts: list[str]) -> list[int]:
+        return [len(encoding) for encoding in self._inner.encode_batch_fast(texts, add_special_tokens=False)]
 
     def vocabulary(self) -> list[str]:
         """Every token as the vocabulary spells it, by id."""
         return sorted(self._inner.get_vocab(), key=self._inner.get_vocab().__getitem__)
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in lists of some `_BATCH_CHARACTERS`: what a token takes in memory is far more than its letters."""
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        batch.append(text)
+        characters += len(text)
+        if characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -9,13 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairshare_locust.client.dialects import DIALECTS, Ask, ServerFamily, Transcript
+from fairshare_locust.client.dialects import (
+    DIALECTS,
+    EVERY_OPTION,
+    PLAIN_OPTIONS,
+    TGI,
+    Ask,
+    Option,
+    ServerFamily,
+    Transcript,
+    asked_options,
+)
 from fairshare_locust.client.sse import SseParser
 from fairshare_locust.profile.model import Api, Sampling
 from tests.client.events import DONE, FINISH, ROLE, USAGE, event, tgi_token, token
 
-_VLLM = ServerFamily("vllm", ignore_eos=True)
-_TRANSFORMERS = ServerFamily("transformers", generation_config=True)
+_VLLM = ServerFamily("vllm", ignore_eos=True, takes=EVERY_OPTION)
+_TRANSFORMERS = ServerFamily("transformers", generation_config=True, takes=frozenset(("seed",)))
 _UNKNOWN = ServerFamily("unknown", stream_usage=False)
 
 
@@ -104,6 +114,66 @@ def test_tgi_says_greedy_by_not_sampling() -> None:
         "top_p": 0.9,
     }
     assert "top_p" not in ask("tgi", temperature=0.5, top_p=1.0)["parameters"]  # TGI refuses 1
+
+
+_ALL = Sampling(temperature=0.5, top_p=0.9, top_k=40, seed=0, frequency_penalty=-0.5, presence_penalty=1.0)
+_PRIORITY: dict[str, Any] = {"priority": -3, "cache_salt": "chat", "adapter": "sql"}
+
+
+def everything(api: Api, family: ServerFamily, sampling: Sampling = _ALL) -> bytes:
+    """The body of a request that asks for all there is."""
+    return DIALECTS[api].body(Ask("sql", None, "Say hi", 12, sampling, family, **_PRIORITY))
+
+
+def test_every_option_goes_to_a_server_that_takes_it() -> None:
+    rest = (
+        b'"max_tokens":12,"stream":true,"temperature":0.5,"top_p":0.9,"top_k":40,"seed":0,"frequency_penalty":-0.5,'
+        b'"presence_penalty":1.0,"priority":-3,"cache_salt":"chat","stream_options":{"include_usage":true},'
+        b'"ignore_eos":true,"min_tokens":12}'
+    )
+    chat = b'{"model":"sql","messages":[{"role":"user","content":"Say hi"}],'
+    assert everything("openai_chat", _VLLM) == chat + rest
+    assert everything("openai_completions", _VLLM) == b'{"model":"sql","prompt":"Say hi",' + rest
+
+
+def test_transformers_gets_the_seed_alone_and_is_told_to_sample() -> None:
+    assert everything("openai_completions", _TRANSFORMERS) == (
+        b'{"model":"sql","prompt":"Say hi","max_tokens":12,"stream":true,"temperature":0.5,"top_p":0.9,"seed":0,'
+        b'"stream_options":{"include_usage":true},"generation_config":"{\\"max_new_tokens\\":12,'
+        b'\\"min_new_tokens\\":12,\\"do_sample\\":true}"}'
+    )
+
+
+def test_a_plain_server_gets_the_options_of_the_plain_api() -> None:
+    assert everything("openai_completions", ServerFamily("unknown", takes=PLAIN_OPTIONS)) == (
+        b'{"model":"sql","prompt":"Say hi","max_tokens":12,"stream":true,"temperature":0.5,"top_p":0.9,"seed":0,'
+        b'"frequency_penalty":-0.5,"presence_penalty":1.0,"stream_options":{"include_usage":true}}'
+    )
+
+
+def test_tgi_gets_what_it_has_parameters_for() -> None:
+    assert everything("tgi", TGI) == (
+        b'{"inputs":"Say hi","parameters":{"max_new_tokens":12,"details":true,"do_sample":true,"temperature":0.5,'
+        b'"top_p":0.9,"top_k":40,"seed":0,"frequency_penalty":-0.5,"adapter_id":"sql"}}'
+    )
+
+
+def test_a_greedy_request_of_tgi_has_nothing_that_would_make_it_sample() -> None:
+    assert everything("tgi", TGI, Sampling(top_p=0.9, top_k=40, frequency_penalty=0.5)) == (
+        b'{"inputs":"Say hi","parameters":{"max_new_tokens":12,"details":true,"do_sample":false,'
+        b'"frequency_penalty":0.5,"adapter_id":"sql"}}'
+    )
+
+
+@given(takes=st.sets(st.sampled_from(sorted(EVERY_OPTION))), api=st.sampled_from(sorted(DIALECTS)))
+def test_nothing_is_sent_that_the_server_does_not_take(takes: set[Option], api: Api) -> None:
+    body = json.loads(everything(api, ServerFamily("some", takes=frozenset(takes))))
+    assert EVERY_OPTION & body.get("parameters", body).keys() == takes
+
+
+def test_what_is_asked_for_is_what_has_a_value() -> None:
+    assert asked_options(Sampling(), None, None) == {}
+    assert asked_options(Sampling(top_k=1, seed=0), 0, "x") == {"top_k": 1, "seed": 0, "priority": 0, "cache_salt": "x"}
 
 
 # --- OpenAI: what counts as content

@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import pytest
 
+from fairshare_locust.client.dialects import EVERY_OPTION, PLAIN_OPTIONS
 from fairshare_locust.errors import ServingError
-from fairshare_locust.profile.model import Profile
-from fairshare_locust.serving.probe import Found, probe
-from tests.profile.profiles import MINIMAL, parse
+from fairshare_locust.serving.probe import Found, probe, prompt_overhead_tokens
+from fairshare_locust.workload.tokenizer import Tokenizer, load_tokenizer
+from tests.serving.answers import JSON, Serve, models, profile, prompt, stream
 
 KEY = "sk-4711-secret"
-
-Answer = Callable[[str, dict[str, Any] | None, str], tuple[int, str, bytes]]
-"""(path, body of a POST, Authorization) → status, content type, body."""
-
-STREAM = (
-    b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"length"}],'
-    b'"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\ndata: [DONE]\n\n'
-)
+EVERYTHING = """
+    priority: -1
+    cache_salt: chat
+    sampling: {top_k: 40, seed: 1, frequency_penalty: 0.5, presence_penalty: 0.5}"""
 
 
-@pytest.fixture
-def serve() -> Iterator[Callable[[Answer], str]]:
-    """Starts servers that answer as a function says; gives the URL."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(answer: Answer) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def reply(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = orjson.loads(self.rfile.read(length)) if length else None
-                status, kind, content = answer(self.path, body, self.headers.get("Authorization", ""))
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = reply  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def models(*names: str, **more: Any) -> bytes:
-    return orjson.dumps({"data": [{"id": name, **more} for name in names]})
-
-
-def profile(model: str = "auto", tenant: str = "") -> Profile:
-    text = MINIMAL.replace("  - id: chat", f"  - id: chat{tenant}")
-    lines = [f"model: {{name: {model}}}" if line.startswith("model:") else line for line in text.splitlines()]
-    return parse("\n".join(lines) + "\n")
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return load_tokenizer("builtin")
 
 
 def found(url: str, **options: str) -> Found:
@@ -74,12 +31,12 @@ def found(url: str, **options: str) -> Found:
     return probe(chosen, chosen.tenants[0], url)
 
 
-def test_a_server_like_vllm(serve: Callable[[Answer], str]) -> None:
-    def answer(path: str, body: dict[str, Any] | None, _: str) -> tuple[int, str, bytes]:
+def test_a_server_like_vllm(serve: Serve) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
         if body is None:
-            return 200, "application/json", models("llama", owned_by="vllm", max_model_len=2048)
+            return 200, JSON, models("llama", owned_by="vllm", max_model_len=2048)
         assert body["ignore_eos"] is True
-        return 200, "text/event-stream", STREAM
+        return stream()
 
     result = found(serve(answer))
     assert (result.model, result.family.name, result.family.ignore_eos, result.max_model_len) == (
@@ -91,31 +48,31 @@ def test_a_server_like_vllm(serve: Callable[[Answer], str]) -> None:
 
 
 def test_a_server_like_transformers_lists_no_model_and_refuses_what_it_does_not_know(
-    serve: Callable[[Answer], str],
+    serve: Serve,
 ) -> None:
-    def answer(path: str, body: dict[str, Any] | None, _: str) -> tuple[int, str, bytes]:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
         if body is None:
-            return 200, "application/json", models()
+            return 200, JSON, models()
         if body["model"] != "/models/tiny":
             detail = f"Server is pinned to '/models/tiny'; requested '{body['model']}'."
-            return 400, "application/json", orjson.dumps({"detail": detail})
+            return 400, JSON, orjson.dumps({"detail": detail})
         if "ignore_eos" in body:
-            return 422, "application/json", b'{"detail":"unexpected fields: ignore_eos"}'
+            return 422, JSON, b'{"detail":"unexpected fields: ignore_eos"}'
         assert orjson.loads(body["generation_config"])["min_new_tokens"] == 1
-        return 200, "text/event-stream", STREAM
+        return stream()
 
     result = found(serve(answer))
     assert result.model == "/models/tiny"
     assert result.family.generation_config
 
 
-def test_a_server_that_takes_nothing_but_the_plain_api(serve: Callable[[Answer], str]) -> None:
-    def answer(path: str, body: dict[str, Any] | None, _: str) -> tuple[int, str, bytes]:
+def test_a_server_that_takes_nothing_but_the_plain_api(serve: Serve) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
         if body is None:
             return 404, "text/html", b"<h1>not here</h1>"
         if body.keys() - {"model", "messages", "max_tokens", "stream", "temperature"}:
-            return 400, "application/json", b'{"error":{"message":"unknown argument"}}'
-        return 200, "text/event-stream", STREAM
+            return 400, JSON, b'{"error":{"message":"unknown argument"}}'
+        return stream()
 
     family = found(serve(answer), model="mine").family
     assert (family.name, family.ignore_eos, family.generation_config, family.stream_usage) == (
@@ -127,15 +84,14 @@ def test_a_server_that_takes_nothing_but_the_plain_api(serve: Callable[[Answer],
 
 
 @pytest.mark.parametrize("at", ["GET", "POST"])
-def test_a_key_that_the_server_repeats_is_not_told(
-    serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch, at: str
-) -> None:
-    def answer(path: str, body: dict[str, Any] | None, authorization: str) -> tuple[int, str, bytes]:
+def test_a_key_that_the_server_repeats_is_not_told(serve: Serve, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    def answer(path: str, body: dict[str, Any] | None, headers: Mapping[str, str]) -> tuple[int, str, bytes]:
+        authorization = headers["Authorization"]
         assert authorization == f"Bearer {KEY}"
         if at == "POST" and body is None:
-            return 200, "application/json", models("m")
+            return 200, JSON, models("m")
         message = orjson.dumps({"error": {"message": f"Incorrect API key provided: {authorization}"}})
-        return 401, "application/json", message
+        return 401, JSON, message
 
     monkeypatch.setenv("TEST_PROBE_KEY", KEY)
     with pytest.raises(ServingError) as caught:
@@ -146,19 +102,196 @@ def test_a_key_that_the_server_repeats_is_not_told(
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_model_is_told_with_those_that_are_there(serve: Callable[[Answer], str]) -> None:
-    def answer(path: str, body: dict[str, Any] | None, _: str) -> tuple[int, str, bytes]:
+def test_an_unknown_model_is_told_with_those_that_are_there(serve: Serve) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
         if body is None:
-            return 200, "application/json", models("llama", "mistral")
-        return 404, "application/json", b'{"error":{"message":"The model `other` does not exist."}}'
+            return 200, JSON, models("llama", "mistral")
+        return 404, JSON, b'{"error":{"message":"The model `other` does not exist."}}'
 
     with pytest.raises(ServingError, match=r"`other` does not exist.*it serves llama, mistral\); set model.name"):
         found(serve(answer), model="other")
 
 
-def test_a_page_instead_of_an_api(serve: Callable[[Answer], str]) -> None:
-    def answer(path: str, body: dict[str, Any] | None, _: str) -> tuple[int, str, bytes]:
+def test_a_page_instead_of_an_api(serve: Serve) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
         return 200, "text/html", b"<html>Welcome</html>"
 
     with pytest.raises(ServingError, match=r"no event stream: text/html: <html>Welcome.*set model.name"):
         found(serve(answer))
+
+
+# --- what it takes beyond the plain API
+
+
+def test_a_server_that_refuses_nothing_gets_everything(serve: Serve) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if body is None:
+            return 200, JSON, models("llama", owned_by="vllm")
+        asked.append(body)
+        return stream()
+
+    family = found(serve(answer), tenant=EVERYTHING).family
+    assert (family.name, family.takes, family.by_priority) == ("vllm", EVERY_OPTION, None)
+    [body] = asked
+    assert (body["priority"], body["cache_salt"], body["top_k"]) == (-1, "chat", 40)
+
+
+def test_a_server_of_the_plain_options_still_has_its_length_forced(serve: Serve) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if body is None:
+            return 404, JSON, b"{}"
+        if body.keys() & (EVERY_OPTION - PLAIN_OPTIONS):
+            return 400, JSON, b'{"error":{"message":"unknown argument"}}'
+        return stream()
+
+    family = found(serve(answer), model="mine", tenant=EVERYTHING).family
+    assert (family.name, family.takes, family.ignore_eos) == ("unknown", PLAIN_OPTIONS, True)
+
+
+@pytest.mark.parametrize(("tenant", "bodies"), [("", 3), (EVERYTHING, 4)])
+def test_no_server_is_asked_the_same_twice(serve: Serve, tenant: str, bodies: int) -> None:
+    asked: list[bytes] = []
+
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if body is None:
+            return 200, JSON, models("llama")
+        asked.append(orjson.dumps(body))
+        if body.keys() & {"ignore_eos", "generation_config"}:
+            return 422, JSON, b'{"detail":"unexpected fields"}'
+        return stream()
+
+    assert found(serve(answer), tenant=tenant).family.takes == PLAIN_OPTIONS
+    assert len(asked) == len(set(asked)) == bodies
+
+
+def test_a_server_that_passes_over_what_it_does_not_know_is_known_by_name(serve: Serve) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        return (200, JSON, models("llama", owned_by="llamacpp")) if body is None else stream()
+
+    assert found(serve(answer), tenant=EVERYTHING).family.takes == PLAIN_OPTIONS | {"top_k"}
+
+
+# --- a tenant's own model
+
+
+def test_a_tenants_own_model_is_asked_for(serve: Serve) -> None:
+    asked = []
+
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if body is None:
+            return 200, JSON, models("llama", "sql-lora", max_model_len=2048)
+        asked.append(body["model"])
+        return stream()
+
+    result = found(serve(answer), tenant="\n    model: sql-lora")
+    assert (result.model, asked, result.max_model_len) == ("sql-lora", ["sql-lora"], 2048)
+
+
+def test_a_tenants_own_model_has_to_be_listed(serve: Serve) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        return (200, JSON, models("llama", "sql-lora")) if body is None else stream()  # whatever it is asked for
+
+    with pytest.raises(ServingError, match=r"'law-lora', which it does not list \(it serves llama, sql-lora\)"):
+        found(serve(answer), tenant="\n    model: law-lora")
+
+
+def test_tgi_gets_a_tenants_own_model_as_an_adapter(serve: Serve) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if body is None:
+            return 200, JSON, b""
+        assert body["parameters"]["adapter_id"] == "sql-lora"
+        event = {"token": {"text": "x"}, "generated_text": "x", "details": {"input_length": 9, "generated_tokens": 1}}
+        return 200, "text/event-stream", b"data:%b\n\n" % orjson.dumps(event)
+
+    result = found(serve(answer), tenant="\n    model: sql-lora\n    api: tgi")
+    assert (result.family.name, result.prompt_tokens) == ("tgi", 9)
+    assert result.family.takes == {"top_k", "seed", "frequency_penalty"}
+
+
+# --- what it adds to a prompt
+
+
+@pytest.mark.parametrize("api", ["openai_chat", "openai_completions"])
+def test_the_overhead_is_what_the_server_counts_beyond_the_text(serve: Serve, tokenizer: Tokenizer, api: str) -> None:
+    asked: list[str] = []
+
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if body is None:
+            return 200, JSON, models("llama")
+        asked.append(prompt(body))
+        assert body["max_tokens"] == 1
+        return stream(tokenizer.count(asked[-1]) + (26 if path.endswith("chat/completions") else 1))
+
+    url = serve(answer)
+    chosen = profile(tenant=f"\n    api: {api}")
+    result = probe(chosen, chosen.tenants[0], url)
+    overhead = prompt_overhead_tokens(chosen.tenants[0], url, result, tokenizer)
+    assert overhead == {"openai_chat": 26, "openai_completions": 1}[api]
+    assert len(asked) == 2
+    assert tokenizer.count(asked[1]) > 10 * tokenizer.count(asked[0])
+
+
+@pytest.mark.parametrize(
+    ("count", "asks"),
+    [
+        (len, 2),  # another tokenizer: a token for each character
+        (lambda text: len(text.split()) + 5, 2),  # or for each word
+        (lambda _: 0, 2),  # fewer than the text has
+        (lambda _: None, 1),  # no usage: no need to ask again
+        (lambda text: 9 if text == "Hello" else None, 2),
+    ],
+)
+def test_an_overhead_that_can_not_be_known(serve: Serve, tokenizer: Tokenizer, count: Any, asks: int) -> None:
+    asked: list[str] = []
+
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if body is None:
+            return 200, JSON, models("llama")
+        asked.append(prompt(body))
+        return stream(count(asked[-1]))
+
+    url = serve(answer)
+    chosen = profile()
+    result = probe(chosen, chosen.tenants[0], url)
+    assert prompt_overhead_tokens(chosen.tenants[0], url, result, tokenizer) is None
+    assert len(asked) == asks
+
+
+def test_a_server_that_refuses_the_longer_prompt_leaves_the_overhead_unknown(
+    serve: Serve, tokenizer: Tokenizer
+) -> None:
+    def answer(path: str, body: dict[str, Any] | None, _: Mapping[str, str]) -> tuple[int, str, bytes]:
+        if body is None:
+            return 200, JSON, models("llama")
+        return stream(9) if prompt(body) == "Hello" else (400, JSON, b'{"error":{"message":"too long"}}')
+
+    url = serve(answer)
+    chosen = profile()
+    result = probe(chosen, chosen.tenants[0], url)
+    assert prompt_overhead_tokens(chosen.tenants[0], url, result, tokenizer) is None
+
+
+# --- headers
+
+
+def test_a_gateways_headers_go_along(serve: Serve) -> None:
+    seen: list[Mapping[str, str]] = []
+
+    def answer(path: str, body: dict[str, Any] | None, headers: Mapping[str, str]) -> tuple[int, str, bytes]:
+        seen.append({name.lower(): value for name, value in headers.items()})
+        return (200, JSON, models("llama")) if body is None else stream()
+
+    headers = {
+        "x-gateway-inference-fairness-id": "tenant-a",
+        "x-gateway-inference-objective": "interactive",
+        "x-gateway-model-name-rewrite": "llama",
+        "X-Vllm-Priority": "-2",
+        "X-Session-ID": "7",
+    }
+    lines = "".join(f"\n      {name}: '{value}'" for name, value in headers.items())
+    found(serve(answer), tenant=f"\n    headers:{lines}")
+    assert len(seen) == 2
+    for one in seen:
+        assert {name: one.get(name.lower()) for name in headers} == headers

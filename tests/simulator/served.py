@@ -138,7 +138,7 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def serving(options: dict[str, float], *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
+def serving(options: dict[str, Any], *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
     """Run a simulator with `options` of its engine; killed at the end, if it still runs."""
     process = subprocess.Popen(
         command("--options", json.dumps(options), *arguments),

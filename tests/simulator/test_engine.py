@@ -37,8 +37,8 @@ class Bench:
         self.names: dict[Sequence, str] = {}
         self.now_ms = 0.0
 
-    def submit(self, name: str, prompt: int, answer: int, stop_after: int | None = None) -> Sequence:
-        sequence = Sequence(prompt, answer, stop_after)
+    def submit(self, name: str, prompt: int, answer: int, stop_after: int | None = None, priority: int = 0) -> Sequence:
+        sequence = Sequence(prompt, answer, stop_after, priority)
         self.names[sequence] = name
         self.engine.submit(sequence)
         return sequence
@@ -107,16 +107,92 @@ def test_budget_left_by_one_prompt_goes_to_the_next_in_the_queue() -> None:
 
 
 def test_full_kv_cache_makes_the_third_wait_and_nobody_overtakes_it() -> None:
-    bench = Bench(configured(kv_capacity_tokens=100, max_model_len=100))
-    bench.submit("a", prompt=38, answer=2)  # holds 40
-    bench.submit("b", prompt=17, answer=33)  # holds 50
-    bench.submit("c", prompt=5, answer=6)  # 11 do not fit into the 10 that are left
-    bench.submit("d", prompt=1, answer=1)  # 2 would
-    # 55 prompt tokens: 15.5; both decode and a ends: 12.
-    assert [bench.step(), bench.step()] == [(15.5, "ab"), (27.5, "Ab")]
-    assert bench.engine.kv_reserved_tokens == 50
-    # b decodes, c and d enter with 6 prompt tokens: 10 + 1 + 0.6.
-    assert bench.step() == (39.1, "bcD")
+    bench = Bench(configured(kv_capacity_tokens=100, max_model_len=100, max_num_batched_tokens=200))
+    bench.submit("a", prompt=38, answer=2)
+    bench.submit("b", prompt=50, answer=5)
+    bench.submit("c", prompt=13, answer=1)  # does not fit into the 12 that are left
+    bench.submit("d", prompt=1, answer=1)  # would
+    # 88 prompt tokens: 18.8; both decode, 10 are left, and a ends: 12.
+    assert bench.step() == (18.8, "ab")
+    assert bench.engine.kv_used_tokens == 88
+    assert bench.step() == (30.8, "Ab")
+    assert bench.engine.kv_used_tokens == 51
+    # b decodes, c and d enter with 14 prompt tokens: 10 + 1 + 1.4.
+    assert bench.step() == (43.2, "bCD")
+
+
+def test_without_kv_tokens_the_last_is_preempted_and_computes_prompt_and_answer_again() -> None:
+    bench = Bench(configured(kv_capacity_tokens=20, max_model_len=20))
+    bench.submit("a", prompt=8, answer=6)
+    b = bench.submit("b", prompt=8, answer=4)
+    bench.submit("c", prompt=1, answer=1)
+    # 17 prompt tokens: 11.7, and c ends; two decode, twice: 12 each. Both then hold 8 + 2 = 10 of the 20.
+    assert [bench.step() for _ in range(3)] == [(11.7, "abC"), (23.7, "ab"), (35.7, "ab")]
+    assert (bench.engine.kv_used_tokens, bench.engine.preemptions) == (20, 0)
+    # a needs one more: b gives up its 10, and needs 8 + 3 = 11 to come back. a alone: 11 each.
+    assert bench.step() == (46.7, "a")
+    assert (bench.engine.kv_used_tokens, bench.engine.preemptions, b.preemptions) == (11, 1, 1)
+    assert (bench.engine.running, bench.engine.waiting) == (1, 1)
+    # a: 12, then 13, and its end; then b: 11 tokens of prefill, 10 + 1.1, and its fourth token.
+    assert bench.run() == [(57.7, "a"), (68.7, "A"), (79.8, "B")]
+    assert bench.engine.kv_used_tokens == 0
+
+
+def test_nobody_is_admitted_in_a_step_that_preempts() -> None:
+    bench = Bench(configured(kv_capacity_tokens=20, max_model_len=20))
+    bench.submit("a", prompt=8, answer=6)
+    bench.submit("b", prompt=8, answer=4)
+    for _ in range(3):
+        bench.step()
+    late = bench.submit("c", prompt=1, answer=1)
+    step = bench.engine.begin_step()
+    assert step is not None
+    assert [bench.names[s] for s in step.preempted] == ["b"]
+    assert step.admitted == ()
+    bench.engine.end_step()
+    # And b, who came before, goes before c, though only c would fit: 11 + 1 + 11 > 20.
+    step = bench.engine.begin_step()
+    assert step is not None
+    assert late not in step.admitted
+
+
+@pytest.mark.parametrize(
+    ("policy", "order"),
+    [
+        ("fcfs", [(22.0, "A"), (33.0, "B"), (44.0, "C"), (55.0, "D"), (66.0, "E")]),
+        ("priority", [(22.0, "A"), (33.0, "E"), (44.0, "C"), (55.0, "D"), (66.0, "B")]),
+    ],
+)
+def test_the_queue_is_by_arrival_or_by_priority_and_then_arrival(policy: str, order: list[tuple[float, str]]) -> None:
+    bench = Bench(configured(max_num_seqs=1, scheduling_policy=policy))
+    bench.submit("a", prompt=10, answer=2)
+    assert bench.step() == (11.0, "a")
+    for name, priority in [("b", 5), ("c", 1), ("d", 1), ("e", -1)]:
+        bench.submit(name, prompt=10, answer=1, priority=priority)
+    # e is before a, but a runs.
+    assert bench.run() == order
+
+
+@pytest.mark.parametrize(
+    ("policy", "steps"),
+    [
+        # b, the last to arrive, gives way: its 8 + 2 tokens come again when a has ended.
+        ("fcfs", [(45.6, "a"), (56.6, "a"), (67.6, "A"), (78.6, "b"), (89.6, "B")]),
+        # a, the last in priority, gives way, though it had its place in the step already: 8 + 3 come again.
+        ("priority", [(45.6, "b"), (56.6, "B"), (67.7, "a"), (78.7, "a"), (89.7, "A")]),
+    ],
+)
+def test_who_is_preempted(policy: str, steps: list[tuple[float, str]]) -> None:
+    bench = Bench(configured(kv_capacity_tokens=20, max_model_len=20, scheduling_policy=policy))
+    bench.submit("a", prompt=8, answer=6, priority=1)
+    # 8 prompt tokens: 10.8. Then a decodes and b enters: 10 + 1 + 0.8. Both decode: 12; they hold 10 + 9 of the 20.
+    assert bench.step() == (10.8, "a")
+    bench.submit("b", prompt=8, answer=4, priority=0)
+    assert [bench.step(), bench.step()] == [(22.6, "ab"), (34.6, "ab")]
+    assert bench.engine.kv_used_tokens == 19
+    # There is one left for two.
+    assert bench.run() == steps
+    assert bench.engine.preemptions == 1
 
 
 def test_a_full_batch_makes_the_next_wait() -> None:
@@ -130,13 +206,13 @@ def test_a_full_batch_makes_the_next_wait() -> None:
 
 def test_cancelling_frees_the_kv_cache_for_the_next_step() -> None:
     bench = Bench(configured(kv_capacity_tokens=100, max_model_len=100))
-    a = bench.submit("a", prompt=50, answer=50)
+    a = bench.submit("a", prompt=60, answer=40)
     bench.submit("b", prompt=50, answer=1)
-    assert bench.step() == (15.0, "a")
-    assert bench.engine.kv_reserved_tokens == 100
+    assert bench.step() == (16.0, "a")
+    assert bench.engine.kv_used_tokens == 60
     bench.engine.cancel(a)
-    assert bench.engine.kv_reserved_tokens == 0
-    assert bench.run() == [(30.0, "B")]
+    assert bench.engine.kv_used_tokens == 0
+    assert bench.run() == [(31.0, "B")]
 
 
 def test_cancelling_during_a_step_drops_the_token_but_not_the_time() -> None:
@@ -157,7 +233,7 @@ def test_cancelling_in_the_queue_and_after_the_end() -> None:
     bench.engine.cancel(b)
     assert bench.run() == [(11.0, "A")]
     bench.engine.cancel(a)
-    assert (bench.engine.running, bench.engine.waiting, bench.engine.kv_reserved_tokens) == (0, 0, 0)
+    assert (bench.engine.running, bench.engine.waiting, bench.engine.kv_used_tokens) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -189,17 +265,22 @@ def test_a_sequence_that_could_never_run_is_refused(prompt: int, answer: int) ->
         Engine(ROUND).submit(Sequence(prompt, answer))
 
 
-SEQUENCE = st.tuples(st.integers(1, 60), st.integers(1, 30), st.none() | st.integers(1, 30))
+SEQUENCE = st.tuples(st.integers(1, 60), st.integers(1, 30), st.none() | st.integers(1, 30), st.integers(-1, 1))
 SUBMIT = SEQUENCE.map(lambda numbers: ("submit", numbers))
 STEP = st.just(("step", None))
 CANCEL = st.integers(0, 50).map(lambda index: ("cancel", index))
 SMALL = st.builds(
-    lambda seqs, extra, kv: configured(
-        max_num_seqs=seqs, max_num_batched_tokens=seqs + extra, kv_capacity_tokens=kv, max_model_len=90
+    lambda seqs, extra, kv, policy: configured(
+        max_num_seqs=seqs,
+        max_num_batched_tokens=seqs + extra,
+        kv_capacity_tokens=kv,
+        max_model_len=90,
+        scheduling_policy=policy,
     ),
     st.integers(1, 5),
     st.integers(0, 30),
     st.integers(90, 200),
+    st.sampled_from(["fcfs", "priority"]),
 )
 
 
@@ -208,9 +289,12 @@ def test_what_holds_for_any_load(config: SimulatorOptions, actions: list[tuple[s
     engine = Engine(config)
     submitted: list[Sequence] = []
     cancelled: set[Sequence] = set()
-    admitted: list[Sequence] = []
-    prefilled: dict[Sequence, int] = {}
+    waiting: set[Sequence] = set()
+    held: dict[Sequence, int] = {}  # KV tokens of each in the batch
     tokens: dict[Sequence, list[str | None]] = {}
+
+    def rank(sequence: Sequence) -> tuple[int, int]:
+        return (sequence.priority if config.scheduling_policy == "priority" else 0, submitted.index(sequence))
 
     def step() -> bool:
         step = engine.begin_step()
@@ -221,39 +305,49 @@ def test_what_holds_for_any_load(config: SimulatorOptions, actions: list[tuple[s
         assert len(step.decoding) + prompt_tokens <= config.max_num_batched_tokens
         expected_ms = 10 + len(step.decoding) + 0.1 * prompt_tokens
         assert step.duration_s * 1e3 == pytest.approx(expected_ms)
-        admitted.extend(step.admitted)
-        for sequence, count in step.prefills:
-            prefilled[sequence] = prefilled.get(sequence, 0) + count
+        for sequence in step.preempted:
+            del held[sequence]
+            waiting.add(sequence)
+        assert all(rank(left) < rank(victim) for victim in step.preempted for left in held)
+        waiting.difference_update(step.admitted)
+        held.update(dict.fromkeys(step.admitted, 0))
+        assert not (step.preempted and step.admitted)
+        assert all(rank(first) < rank(other) for first in step.admitted for other in waiting)
+        for sequence, count in [*step.prefills, *((s, 1) for s in step.decoding)]:
+            held[sequence] += count
+        assert sum(held.values()) == engine.kv_used_tokens <= config.kv_capacity_tokens
         for sequence, reason in engine.end_step():
-            assert prefilled[sequence] == sequence.prompt_tokens
-            tokens.setdefault(sequence, []).append(reason)
+            got = tokens.setdefault(sequence, [])
+            assert held[sequence] == sequence.prompt_tokens + len(got)
+            got.append(reason)
+            if reason is not None:
+                del held[sequence]
         return True
 
     def check() -> None:
-        held = [s for s in admitted if s not in cancelled and (tokens.get(s) or [None])[-1] is None]
-        assert engine.running == len(held) <= config.max_num_seqs
-        assert engine.kv_reserved_tokens == sum(s.prompt_tokens + s.max_tokens for s in held)
-        assert engine.kv_reserved_tokens <= config.kv_capacity_tokens
+        assert (engine.running, engine.waiting) == (len(held), len(waiting))
+        assert engine.running <= config.max_num_seqs
+        assert engine.kv_used_tokens == sum(held.values())
 
     for name, argument in actions:
         if name == "submit":
             assert isinstance(argument, tuple)
             submitted.append(Sequence(*argument))
+            waiting.add(submitted[-1])
             engine.submit(submitted[-1])
         elif name == "cancel":
             assert isinstance(argument, int)
             if argument < len(submitted):
                 engine.cancel(submitted[argument])
                 cancelled.add(submitted[argument])
+                waiting.discard(submitted[argument])
+                held.pop(submitted[argument], None)
         else:
             step()
         check()
     while step():
         check()
 
-    # First come, first served: a cancelled one may never have been admitted, no other is missing or early.
-    assert admitted == [s for s in submitted if s in set(admitted)]
-    assert set(submitted) - set(admitted) <= cancelled
     for sequence in submitted:
         length = min(sequence.max_tokens, sequence.stop_after_tokens or sequence.max_tokens)
         reasons = tokens.get(sequence, [])

@@ -51,7 +51,7 @@ def test_gauges_show_the_engine_at_the_moment_of_the_scrape() -> None:
     labels = {"model_name": "m", "engine": "0"}
     assert registry.get_sample_value("vllm:num_requests_running", labels) == 1
     assert registry.get_sample_value("vllm:num_requests_waiting", labels) == 1
-    assert registry.get_sample_value("vllm:kv_cache_usage_perc", labels) == 0.25
+    assert registry.get_sample_value("vllm:kv_cache_usage_perc", labels) == 0.1
 
 
 def test_token_buckets_end_at_the_longest_request_as_those_of_vllm() -> None:

@@ -119,6 +119,25 @@ def test_one_that_arrives_during_a_step_waits_for_its_end() -> None:
     assert metrics.finished == {"stop": 0, "length": 2, "abort": 0, "error": 0}
 
 
+def test_a_preempted_one_has_a_long_gap_and_waited_in_the_queue_once() -> None:
+    bench = Bench(kv_capacity_tokens=20, max_model_len=20)
+    _, first = bench.submit(prompt=8, answer=6)  # until 100.0108
+    _, second = bench.submit(prompt=8, answer=4)
+    # Both until they hold 19 tokens; then the first alone, 3 times 11 ms; then 8 + 2 tokens of the second again.
+    due = [bench.clock.fire() for _ in range(8)]
+    assert due == pytest.approx([100.0108, 100.0226, 100.0346, 100.0456, 100.0566, 100.0676, 100.0786, 100.0896])
+    assert first.tokens[-1] == (6, "length")
+    assert second.tokens == [(1, None), (2, None), (3, None), (4, "length")]
+    metrics = bench.metrics
+    # 11.8, twice 12, three times 11; the second's third token came 44 ms after its second; 11.
+    assert sum(metrics.inter_token_latency_s.counts) == 8
+    assert metrics.inter_token_latency_s.sum == pytest.approx(0.0118 + 2 * 0.012 + 3 * 0.011 + 0.044 + 0.011)
+    assert sum(metrics.request_queue_time_s.counts) == 2
+    assert metrics.request_queue_time_s.sum == pytest.approx(0.0108)
+    assert (metrics.prompt_tokens, metrics.generation_tokens) == (16, 10)
+    assert metrics.registry().get_sample_value("vllm:num_preemptions_total", {"model_name": "m", "engine": "0"}) == 1
+
+
 def test_cancelling_counts_as_an_abort_once() -> None:
     bench = Bench()
     sequence, answer = bench.submit(prompt=10, answer=5)

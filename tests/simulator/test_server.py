@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tokenizers import Tokenizer
 
 from fairshare_locust.simulator.text import BUILTIN_TOKENIZER, natural_length_tokens, prompt_seed
 from tests.simulator.served import (
+    DEADLINE_S,
     ROOT,
     Reply,
     Served,
@@ -123,8 +125,7 @@ def test_role_comes_apart_from_the_first_token_and_usage_grows_by_one(served: Se
     body = {"messages": HELLO, "max_tokens": 3, "stream": True, "ignore_eos": True, "stream_options": options}
     events = served.post(CHAT, body).events
     assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    # 4 for the message, 3 for the head of the answer.
-    prompt_tokens = count_tokens("hello") + 7
+    prompt_tokens = count_tokens("hello")
     assert [(e["usage"]["prompt_tokens"], e["usage"]["completion_tokens"]) for e in events[:-1]] == [
         (prompt_tokens, 0),
         (prompt_tokens, 1),
@@ -194,6 +195,73 @@ def test_models_version_health(served: Served) -> None:
     assert (status, list(json.loads(body))) == (200, ["version"])
 
 
+# -- models and templates ------------------------------------------------------------------------------------
+
+
+def test_adapters_are_models_of_their_own() -> None:
+    with serving(FAST, "--model", "tiny", "--adapter", "sql", "--adapter", "law") as served:
+        listed = json.loads(served.get("/v1/models")[1])["data"]
+        for name in ("tiny", "sql", "law"):
+            assert served.post(CHAT, {"model": name, "messages": HELLO, "max_tokens": 1}).json["model"] == name
+        assert served.post(CHAT, {"messages": HELLO, "max_tokens": 1}).json["model"] == "tiny"
+        streamed = served.post(COMPLETIONS, {"model": "sql", "prompt": "hello", "max_tokens": 1, "stream": True})
+        refused = served.post(CHAT, {"model": "poetry", "messages": HELLO})
+        tgi = served.post("/generate", {"inputs": "hello", "parameters": {"adapter_id": "sql", "max_new_tokens": 1}})
+    assert [(model["id"], model["parent"], model["max_model_len"]) for model in listed] == [
+        ("tiny", None, 8192),
+        ("sql", "tiny", None),
+        ("law", "tiny", None),
+    ]
+    assert streamed.events[0]["model"] == "sql"
+    assert refused.status == 404
+    assert refused.json["error"]["message"] == "The model `poetry` does not exist. Valid aliases: tiny."
+    assert tgi.status == 200
+
+
+def test_a_chat_template_adds_to_the_prompt_and_to_its_prefill() -> None:
+    with serving({**FAST, "chat_template_tokens": 23}, "--model", "tiny") as served:
+        chat = served.post(CHAT, {"messages": HELLO * 2, "max_tokens": 1}).json["usage"]
+        completion = served.post(COMPLETIONS, {"prompt": "hello", "max_tokens": 1}).json["usage"]
+        assert chat["prompt_tokens"] == 2 * count_tokens("hello") + 23
+        assert completion["prompt_tokens"] == count_tokens("hello")
+        computed = chat["prompt_tokens"] + completion["prompt_tokens"]
+        assert served.metrics()["vllm:prompt_tokens_total"] == computed
+        overhead = {"openai_chat": 23, "openai_completions": 0, "tgi": 0}
+        assert served.announcement["prompt_overhead_tokens"] == overhead
+
+
+def _overtakes(served: Served, first: dict[str, Any], late: dict[str, Any]) -> bool:
+    """Whether the late one of two that wait is served first. Names of headers are capitalised, those of fields not."""
+    long = {"prompt": [1], "max_tokens": 8000, "ignore_eos": True, "stream": True}
+    running = served.send(COMPLETIONS, long)
+    served.wait_for("vllm:num_requests_running", 1)
+    waiting = []
+    for number, asked in enumerate((first, late), start=1):
+        body = {name: value for name, value in asked.items() if name.islower()}
+        headers = {name: value for name, value in asked.items() if name not in body}
+        waiting.append(served.send(COMPLETIONS, {**long, **body}, **headers))
+        read_until(waiting[-1], b"\r\n\r\n")  # of the head
+        served.wait_for("vllm:num_requests_waiting", number)
+    running.close()
+    readable, _, _ = select.select(waiting, [], [], DEADLINE_S)
+    for connection in waiting:
+        connection.close()
+    served.wait_for("vllm:num_requests_running", 0)
+    assert len(readable) == 1
+    return readable == [waiting[1]]
+
+
+def test_a_priority_counts_where_the_server_schedules_by_it() -> None:
+    with serving({**SLOW, "max_num_seqs": 1, "scheduling_policy": "priority"}) as served:
+        assert _overtakes(served, {"priority": 2}, {"priority": -1})
+        assert not _overtakes(served, {"priority": 2}, {"priority": 2})
+        assert _overtakes(served, {"priority": 2, "cache_salt": "a"}, {"cache_salt": "b"})  # none given: 0
+        assert _overtakes(served, {}, {"priority": 9, "X_Vllm_Priority": "-5"})  # the header goes before the body
+        assert not _overtakes(served, {}, {"priority": 9, "X_Vllm_Priority": "first"})  # unless it is no number
+    with serving({**SLOW, "max_num_seqs": 1}) as served:
+        assert not _overtakes(served, {"priority": 2}, {"priority": -1})
+
+
 # -- lengths and counts --------------------------------------------------------------------------------------
 
 
@@ -222,7 +290,7 @@ def test_long_prompts_and_all_their_messages_are_counted(served: Served) -> None
         {"role": "user", "content": [{"type": "text", "text": long}]},
     ]
     usage = served.post(CHAT, {"messages": messages, "max_tokens": 1}).json["usage"]
-    assert usage["prompt_tokens"] == count_tokens("be brief") + count_tokens(long) + 2 * 4 + 3
+    assert usage["prompt_tokens"] == count_tokens("be brief") + count_tokens(long)
 
 
 def test_without_a_cap_a_completion_has_at_most_16_tokens(served: Served) -> None:
@@ -331,6 +399,24 @@ def test_http_1_0_has_no_chunks_to_stream_in(served: Served) -> None:
         (CHAT, {"messages": "hello"}, 400, "Input should be a valid list"),
         (CHAT, {"messages": ["hello"]}, 400, "Input should be a string or a list of text parts"),
         (CHAT, b"[]", 400, "Input should be a valid dictionary"),
+        (CHAT, {"messages": [{"role": "user", "content": ""}]}, 400, "The decoder prompt cannot be empty"),
+        (CHAT, {"messages": HELLO, "model": 5}, 400, "Input should be a valid string"),
+        (CHAT, {"messages": HELLO, "priority": "high"}, 400, "Input should be a valid integer"),
+        (CHAT, {"messages": HELLO, "priority": 2**63}, 400, "Input should be a 64-bit integer"),
+        (CHAT, {"messages": HELLO, "cache_salt": 5}, 400, "'cache_salt' must be a non-empty string if provided."),
+        (CHAT, {"messages": HELLO, "cache_salt": ""}, 400, "'cache_salt' must be a non-empty string if provided."),
+        (
+            COMPLETIONS,
+            {"prompt": "a", "cache_salt": "a/b"},
+            400,
+            "must be at most 128 characters and must not contain '@', '/', '\\\\', or NUL.",
+        ),
+        (
+            COMPLETIONS,
+            {"prompt": "a", "cache_salt": "a" * 129},
+            400,
+            "must be at most 128 characters and must not contain '@', '/', '\\\\', or NUL.",
+        ),
         (CHAT, b'"\xff"', 400, "JSON decode error"),
         (COMPLETIONS, {}, 400, "Field required"),
         (COMPLETIONS, {"prompt": []}, 400, "The decoder prompt cannot be empty"),
@@ -356,6 +442,7 @@ def test_other_refusals(served: Served, path: str, body: dict[str, Any] | bytes,
         ({"inputs": "a", "parameters": []}, 422, "`parameters` must be an object"),
         ({"inputs": "a", "parameters": {"max_new_tokens": "9"}}, 422, "must be an integer"),
         ({"inputs": "a", "parameters": {"details": 1}}, 422, "must be a boolean"),
+        ({"inputs": "a", "parameters": {"adapter_id": 1}}, 422, "must be a string"),
         (b"{", 400, "Failed to parse the request body as JSON"),
     ],
 )
@@ -459,6 +546,7 @@ def test_one_line_says_where_it_serves_and_nothing_else_is_printed() -> None:
             "endpoint": f"http://{host}:{port}",
             "model": "name of it",
             "pid": served.process.pid,
+            "prompt_overhead_tokens": {"openai_chat": 0, "openai_completions": 0, "tgi": 0},
         }
         assert host == "127.0.0.1"
         served.process.terminate()

@@ -142,11 +142,13 @@ def test_lines_for_a_tenant_serve_that_tenant_only(tmp_path: Path) -> None:
 
 def test_a_lines_own_output_tokens_go_first(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"prompt": "own", "output_tokens": 7}, {"prompt": "drawn"})
-    made = [source(path, share_prefix=True, output_tokens=ConstantLength(value=3)).request(i) for i in range(8)]
+    constant = source(path, share_prefix=True, output_tokens=ConstantLength(value=3))
+    made = [constant.request(i) for i in range(8)]
     assert {(request.prompt, request.output_tokens) for request in made} == {("own", 7), ("drawn", 3)}
     drawn = source(path, output_tokens=UniformLength(low=10, high=12))
     assert {drawn.request(i).output_tokens for i in range(100)} == {7, 10, 11, 12}
-    assert {source(path).request(i).output_tokens for i in range(8)} == {7, 128}
+    default = source(path)
+    assert {default.request(i).output_tokens for i in range(8)} == {7, 128}
 
 
 # --- in which order
@@ -211,7 +213,8 @@ def test_share_prefix_sends_what_stands_in_the_file(tmp_path: Path) -> None:
     path.write_text("only one\n")
     prompts = source(path, share_prefix=True)
     assert {prompts.request(i).prompt for i in range(5)} == {"only one"}
-    assert len({source(path).request(i).prompt for i in range(5)}) == 5
+    marked = source(path)
+    assert len({marked.request(i).prompt for i in range(5)}) == 5
 
 
 def test_tenants_never_share_a_beginning(tmp_path: Path) -> None:

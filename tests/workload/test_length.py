@@ -13,7 +13,7 @@ from scipy import stats
 
 from fairshare_locust.profile.distribution import ConstantLength, Length, LognormalLength, NormalLength, UniformLength
 from fairshare_locust.seeding import random_stream
-from fairshare_locust.workload.length import draw_lengths
+from fairshare_locust.workload.length import draw_length, draw_lengths
 
 
 def draw(length: Length, count: int = 20_000, seed: int = 7) -> NDArray[np.int64]:
@@ -79,3 +79,12 @@ def test_more_of_them_begin_with_the_same(length: Length, few: int, more: int, s
     assert drawn.dtype == np.int64
     assert drawn[:few].tolist() == draw(length, few, seed).tolist()
     assert few + more == 0 or drawn.min() >= 1
+
+
+def test_one_length_is_a_function_of_seed_tenant_and_purpose() -> None:
+    length = UniformLength(low=1, high=10**6)
+    keys = [(seed, tenant_id, f"turns/{i}") for seed in (7, 8) for tenant_id in ("chat", "batch") for i in range(25)]
+    drawn = [draw_length(length, *key) for key in keys]
+    assert [draw_length(length, *key) for key in keys] == drawn
+    assert len(set(drawn)) > 90
+    assert drawn[0] == draw_lengths(length, random_stream(7, "chat", "turns/0"), 1)[0]

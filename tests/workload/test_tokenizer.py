@@ -30,6 +30,15 @@ def test_counts_are_those_of_each_text() -> None:
     assert tokenizer.counts([]) == []
 
 
+def test_counts_are_the_same_however_many_texts_are_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = load_tokenizer("builtin")
+    texts = ["the", "", "one two three", "a\n\nb" * 9, "", "the", "größe 😀"]
+    together = tokenizer.counts(texts)
+    for characters in (0, 1, 5, 30):
+        monkeypatch.setattr("fairshare_locust.workload.tokenizer._BATCH_CHARACTERS", characters)
+        assert tokenizer.counts(texts) == together
+
+
 def test_the_vocabulary_is_in_the_order_of_its_ids() -> None:
     tokenizer = load_tokenizer("builtin")
     vocabulary = tokenizer.vocabulary()

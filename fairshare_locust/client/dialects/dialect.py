@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from fairshare_locust.client.dialects.option import Option, asked_options
 from fairshare_locust.client.dialects.transcript import Transcript
 from fairshare_locust.profile.model import Sampling
 
@@ -22,17 +23,24 @@ class ServerFamily:
         ignore_eos: it takes `ignore_eos` and `min_tokens`, so an answer has exactly the wanted length.
         generation_config: it takes the length as a `generation_config` string (transformers serve).
         stream_usage: it takes `stream_options.include_usage`.
+        takes: the options that it takes.
+        by_priority: whether it schedules by priority; None: that can't be seen.
     """
 
     name: str
     ignore_eos: bool = False
     generation_config: bool = False
     stream_usage: bool = True
+    takes: frozenset[Option] = frozenset()
+    by_priority: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request in terms of no API: a prompt or a chat, and how much to answer."""
+    """One request in terms of no API: a prompt or a chat, and how much to answer.
+
+    `adapter` is the model where it is not the server's own, for an API that names it apart (TGI).
+    """
 
     model: str
     messages: tuple[dict[str, str], ...] | None
@@ -40,6 +48,15 @@ class Ask:
     output_tokens: int
     sampling: Sampling
     family: ServerFamily
+    priority: int | None = None
+    cache_salt: str | None = None
+    adapter: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that are asked for and that the server takes."""
+        asked = asked_options(self.sampling, self.priority, self.cache_salt)
+        return {option: value for option, value in asked.items() if option in self.family.takes}
 
 
 class Dialect(Protocol):

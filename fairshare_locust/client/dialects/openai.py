@@ -79,6 +79,7 @@ class _OpenAI:
         options: dict[str, Any] = {"stream": True, "temperature": sampling.temperature}
         if sampling.top_p is not None:
             options["top_p"] = sampling.top_p
+        options |= ask.options
         if ask.family.stream_usage:
             options["stream_options"] = {"include_usage": True}
             if sampling.continuous_usage:
@@ -88,8 +89,10 @@ class _OpenAI:
                 options["ignore_eos"] = True
                 options["min_tokens"] = ask.output_tokens
             elif ask.family.generation_config:
-                length = {"max_new_tokens": ask.output_tokens, "min_new_tokens": ask.output_tokens}
-                options["generation_config"] = orjson.dumps(length).decode()
+                config = {"max_new_tokens": ask.output_tokens, "min_new_tokens": ask.output_tokens}
+                if sampling.temperature > 0:  # the config takes the place of the model's own, and is greedy
+                    config["do_sample"] = True
+                options["generation_config"] = orjson.dumps(config).decode()
         return options
 
 

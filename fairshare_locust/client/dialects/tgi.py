@@ -6,10 +6,13 @@ from typing import Any
 
 import orjson
 
-from fairshare_locust.client.dialects.dialect import Ask, event_object, token_count
+from fairshare_locust.client.dialects.dialect import Ask, ServerFamily, event_object, token_count
 from fairshare_locust.client.dialects.transcript import Transcript
 
-__all__ = ["Tgi"]
+__all__ = ["TGI", "Tgi"]
+
+TGI = ServerFamily("tgi", takes=frozenset(("top_k", "seed", "frequency_penalty")))
+"""What a server takes by this API."""
 
 
 class Tgi:
@@ -22,16 +25,25 @@ class Tgi:
     path = "/generate_stream"
 
     def body(self, ask: Ask) -> bytes:
-        """The JSON body. Temperature 0 is greedy search, which TGI wants said as `do_sample: false`."""
+        """The JSON body. Temperature 0 is greedy search, which TGI wants said as `do_sample: false`.
+
+        A `top_p` or `top_k` would make it sample all the same, so a greedy request has none.
+        """
         parameters: dict[str, Any] = {
             "max_new_tokens": ask.output_tokens,
             "details": True,
             "do_sample": False,
         }
+        options = ask.options
         if ask.sampling.temperature > 0:
             parameters |= {"do_sample": True, "temperature": ask.sampling.temperature}
-        if ask.sampling.top_p is not None and ask.sampling.top_p < 1:
-            parameters["top_p"] = ask.sampling.top_p
+            if ask.sampling.top_p is not None and ask.sampling.top_p < 1:
+                parameters["top_p"] = ask.sampling.top_p
+        else:
+            options.pop("top_k", None)
+        parameters |= options
+        if ask.adapter is not None:
+            parameters["adapter_id"] = ask.adapter
         return orjson.dumps({"inputs": ask.prompt, "parameters": parameters})
 
     def read(self, data: bytes, stamp: float, transcript: Transcript) -> None:
