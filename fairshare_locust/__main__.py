@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from fairshare_locust.errors import FairshareError, ServingError
 from fairshare_locust.offered import Offered, offered_load
-from fairshare_locust.plan import PLANS, Phase
+from fairshare_locust.plan import PLANS, Phase, apply_plan, phases_of
 from fairshare_locust.profile import Profile, load_profile, resolved_yaml
 
 __all__ = ["main"]
@@ -52,17 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(path: Path, plan_name: str) -> int:
-    profile = load_profile(path)
-    plan = PLANS[plan_name](profile)
+    profile = apply_plan(plan_name, load_profile(path))
+    plan = phases_of(profile)
     load = offered_load(profile, plan)
     console = Console(highlight=False)
     print(resolved_yaml(profile))
     console.print(_load_table(load))
-    for phase in plan:
-        console.print(_phase_line(phase), soft_wrap=True)
+    console.print(_timetable(profile, plan))
     if any(offered.requests is None for offered in load):
         console.print(
-            "A closed loop (–) sends as fast as it is answered; its load is known after the run.", soft_wrap=True
+            "Closed loops and batches (–) send as fast as they are answered; their load is known after the run.",
+            soft_wrap=True,
         )
     _warn_of_length(profile, load, console)
     return 0
@@ -104,12 +105,43 @@ def _number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
-def _phase_line(phase: Phase) -> str:
-    bound = f"{phase.duration_s:g} s" if phase.duration_s is not None else f"{phase.requests} requests of each tenant"
-    return (
-        f"{phase.prefix.rstrip('/') or 'all tenants'}: {phase.warmup_s:g} s warm-up, {bound} measured, "
-        f"at most {phase.drain_s:g} s drain ({', '.join(phase.tenants)})"
-    )
+def _timetable(profile: Profile, plan: Sequence[Phase]) -> Table:
+    """Phases with their times at the latest: a drain ends as soon as nothing is in flight."""
+    table = Table(box=box.SIMPLE_HEAD, title="timetable, at the latest", title_justify="left")
+    table.add_column("phase", no_wrap=True)
+    for header in ("from s", "warm-up s", "measured", "drain s"):
+        table.add_column(header, justify="right", no_wrap=True)
+    varied = any(phase.load != 1 for phase in plan)
+    if varied:
+        table.add_column("load", justify="right")
+    table.add_column("tenants")
+    at_s = 0.0
+    for phase in plan:
+        measured = f"{phase.requests:,} requests each" if phase.duration_s is None else f"{phase.duration_s:g} s"
+        row = [phase.prefix.rstrip("/") or "all tenants", _seconds(at_s), f"{phase.warmup_s:g}", measured]
+        row += [f"≤ {phase.drain_s:g}", *([f"× {phase.load:g}"] if varied else [])]
+        table.add_row(*row, _who(phase, profile))
+        at_s += math.inf if phase.duration_s is None else phase.warmup_s + phase.duration_s + phase.drain_s
+    table.add_row("end", _seconds(at_s), style="dim")
+    notes = [
+        f"{tenant.id} is there from {' and '.join(f'{begin:g} to {end:g} s' for begin, end in stretches)} of a phase"
+        for tenant in profile.tenants
+        if (stretches := tenant.arrival.active_s)
+    ]
+    if any(phase.stop_if_slo_breaks for phase in plan):
+        notes.append("* nothing comes after the first of these phases in which an SLO breaks")
+    table.caption = "\n".join(notes) or None
+    table.caption_justify = "left"
+    return table
+
+
+def _who(phase: Phase, profile: Profile) -> str:
+    everyone = len(phase.tenants) == len(profile.tenants) > 1
+    return ("all" if everyone else ", ".join(phase.tenants)) + (" *" if phase.stop_if_slo_breaks else "")
+
+
+def _seconds(at_s: float) -> str:
+    return f"{at_s:g}" if math.isfinite(at_s) else "?"
 
 
 def _warn_of_length(profile: Profile, load: Sequence[Offered], console: Console) -> None:

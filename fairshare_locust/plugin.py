@@ -26,7 +26,16 @@ from locust.runners import LocalRunner
 
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.options import Options, add_options, early_options
-from fairshare_locust.profile import Profile, load_profile, scaled, with_duration, with_endpoint, with_slots
+from fairshare_locust.plan import PLANS, apply_plan, slots_of
+from fairshare_locust.profile import (
+    Profile,
+    load_profile,
+    only_tenants,
+    scaled,
+    with_duration,
+    with_endpoint,
+    with_slots,
+)
 from fairshare_locust.run import Run
 from fairshare_locust.users import TenantUser, tenant_user_class
 
@@ -45,8 +54,11 @@ def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
 
     Args:
         namespace: the locustfile's `globals()`.
-        plan: `mixed` (all tenants at once) or `solo` (each alone, one after another).
+        plan: one of `fairshare_locust.plan.PLANS`: `mixed` (all tenants at once), `solo` (each alone, one after
+            another), `pairs`, `interference` (alone, in pairs, all), `noisy_neighbour`, `steps` (a sweep of loads).
     """
+    if plan not in PLANS:
+        _fail(f"register(plan={plan!r}): no such plan; there are {', '.join(PLANS)}")
     early = early_options()
     locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_options(parser))
     for hook in ("first_token", "token", "response"):
@@ -96,17 +108,17 @@ class Plugin:
         parsed: Any = environment.parsed_options
         try:
             profile = self._profile(parsed)
-            chosen_slots = parsed.num_users
-            if parsed.num_users is None:
-                parsed.num_users = profile.slots
+            if parsed.num_users is not None:
+                profile = self._with_slots(profile, parsed.num_users)
+            parsed.num_users = sum(slots_of(profile).values())
             if parsed.spawn_rate is None:
                 # Slots wait at the gate until all are there, so there is nothing to ramp up for.
-                parsed.spawn_rate = profile.slots
+                parsed.spawn_rate = parsed.num_users
                 logging.getLogger("locust.runners").addFilter(_is_no_spawn_rate_warning)
             if parsed.headless:
                 parsed.only_summary = True
                 parsed.run_time = None  # it is the run's duration; the run ends itself
-                self._prepared = self._prepare(profile, parsed, chosen_slots)
+                self._prepared = self._prepare(profile, parsed)
                 self._interrupt = gevent.signal_handler(signal.SIGINT, self._on_interrupt)
         except FairshareError as error:
             _fail(str(error))
@@ -115,7 +127,7 @@ class Plugin:
             sys.exit(_EXIT_INTERRUPTED)
 
     def _profile(self, parsed: Any) -> Profile:
-        """The profile with everything that the command line changes in it."""
+        """The profile as the plan makes it, with everything that the command line changes in it."""
         options = Options.of(parsed)
         profile = scaled(load_profile(options.profile), options.scale)
         if options.seed is not None:
@@ -128,13 +140,18 @@ class Plugin:
             profile = with_endpoint(profile, parsed.host)
         chosen = set(parsed.user_classes or ())
         if chosen:
-            profile = replace(profile, tenants=tuple(t for t in profile.tenants if t.class_name in chosen))
-        return profile
+            profile = only_tenants(profile, chosen)
+        return apply_plan(self._plan, profile)
 
-    def _prepare(self, profile: Profile, parsed: Any, slots: int | None) -> Run:
+    def _with_slots(self, profile: Profile, users: int) -> Profile:
+        """The profile with so many streams in the phase that needs most of them."""
+        most = sum(slots_of(profile).values())
+        if users == most:
+            return profile
+        return with_slots(profile, users if most == profile.slots else round(users * profile.slots / most))
+
+    def _prepare(self, profile: Profile, parsed: Any) -> Run:
         assert self._environment is not None
-        if slots is not None and slots != profile.slots:
-            profile = with_slots(profile, slots)
         run = Run(self._environment, profile, self._plan, Options.of(parsed))
         run.prepare()
         return run
@@ -143,8 +160,8 @@ class Plugin:
         runner: Any = environment.runner
         try:
             if self._prepared is None:  # started from the web UI
-                profile = self._profile(environment.parsed_options)
-                self._prepared = self._prepare(profile, environment.parsed_options, runner.target_user_count)
+                profile = self._with_slots(self._profile(environment.parsed_options), runner.target_user_count)
+                self._prepared = self._prepare(profile, environment.parsed_options)
             run, self._prepared = self._prepared, None
             self._run = run
             run.set_up()
@@ -156,7 +173,7 @@ class Plugin:
         for tenant in run.profile.tenants:
             user_class: Any = known.get(tenant.class_name) or tenant_user_class(tenant)
             user_class.load = run.loads[tenant.id]
-            user_class.fixed_count = tenant.arrival.slots
+            user_class.fixed_count = run.slots[tenant.id]
             classes.append(user_class)
         environment.user_classes = classes
 

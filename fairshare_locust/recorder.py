@@ -22,7 +22,7 @@ from fairshare_locust.record.record import Outcome
 from fairshare_locust.record.run_directory import replace_lines
 from fairshare_locust.workload import PromptRequest, Tokenizer
 
-__all__ = ["Recorder", "RequestFailed"]
+__all__ = ["Recorder", "RequestFailed", "make_record", "tpot_ms"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Recorder:
         self._texts: RecordWriter | None = None
         self._disk_trouble = False
         self.outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.on_record: Callable[[RequestRecord, Tenant], None] | None = None
         self._later: deque[Callable[[], None]] = deque()
         self._something = Event()
         self._greenlets = [gevent.spawn(self._flush_regularly), gevent.spawn(self._work_off)]
@@ -76,6 +77,8 @@ class Recorder:
         """Take in a request that has come to its end; `exchange` is None if it was never sent."""
         self._requests.append(record.to_json())
         self.outcomes[tenant.id][record.outcome] += 1
+        if self.on_record is not None:
+            self.on_record(record, tenant)
         if exchange is not None and record.tokens_from == "chunks":
             self._save_text(record, "".join(exchange.transcript.texts))
         self._tell_locust(record, exchange, tenant)
@@ -101,9 +104,9 @@ class Recorder:
         entries: Any = self._environment.stats.entries
         if record.first_token_s is not None and sent_s is not None:
             entries[(tenant.id, "TTFT")].log((record.first_token_s - sent_s) * 1000, 0)
-            tpot_ms = _tpot_ms(record)
-            if tpot_ms is not None:
-                entries[(tenant.id, "TPOT")].log(tpot_ms, 0)
+            per_token_ms = tpot_ms(record)
+            if per_token_ms is not None:
+                entries[(tenant.id, "TPOT")].log(per_token_ms, 0)
         response: Any = getattr(self._environment.events, "response", None)
         if response is not None:
             response.fire(record=record)
@@ -175,6 +178,7 @@ def make_record(
     request: PromptRequest | None,
     endpoint: str,
     model: str,
+    session: str | None,
     secret: str | None,
 ) -> RequestRecord:
     """The record of an arrival: of its exchange, or, if it was never sent, of `unsent` (outcome, why, ended_s)."""
@@ -189,6 +193,8 @@ def make_record(
         "endpoint": endpoint,
         "api": tenant.api,
         "model": model,
+        "session": session,
+        "turn": None if request is None else request.turn,
         "prompt_sha": None if request is None else request.sha,
     }
     if exchange is None:
@@ -230,7 +236,7 @@ def make_record(
     )
 
 
-def _tpot_ms(record: RequestRecord) -> float | None:
+def tpot_ms(record: RequestRecord) -> float | None:
     """Time per output token after the first chunk; None where it does not apply."""
     if record.first_token_s is None or record.last_token_s is None or not record.chunk_gap_us:
         return None

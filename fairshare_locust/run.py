@@ -22,19 +22,22 @@ from locust.env import Environment
 
 from fairshare_locust import __version__
 from fairshare_locust.arrival import ArrivalQueue, Window
+from fairshare_locust.attainment import Attainment
 from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.health import HealthSampler
 from fairshare_locust.locust_csv import LocustCsv
 from fairshare_locust.options import Options
-from fairshare_locust.plan import PLANS, Phase
+from fairshare_locust.parts import Part, measured_parts
+from fairshare_locust.plan import Phase, apply_plan, phases_of, slots_of
 from fairshare_locust.profile import Profile, resolved_yaml
 from fairshare_locust.record import RunDirectory
 from fairshare_locust.record.run_directory import SCHEMA, replace_file
 from fairshare_locust.recorder import Recorder
-from fairshare_locust.serving import Deployed, check_external, deploy
+from fairshare_locust.serving import Deployed, check_external, deploy, server_notes
 from fairshare_locust.serving.probe import api_key
+from fairshare_locust.trace import TraceRows, load_traces, trace_times_s
 from fairshare_locust.users import TenantLoad
 from fairshare_locust.workload import PromptSource, load_tokenizer, prepare_prompts
 
@@ -56,6 +59,8 @@ class Run:
 
     Attributes:
         problem: what went wrong while the run was finalised, for the exit code; None if nothing did.
+        profile: as the plan made it.
+        slots: the streams, each a Locust user, that a tenant needs.
         summary: `summary.json` once the run has been analysed.
         report: the analysis as it is printed; None without one.
     """
@@ -64,13 +69,16 @@ class Run:
         self._environment = environment
         self._options = options
         self._plan_name = plan
-        self.profile = profile
-        self.plan = PLANS[plan](profile)
+        self.profile = apply_plan(plan, profile)
+        self.plan = phases_of(self.profile)
+        self.slots = slots_of(self.profile)
         self.problem: str | None = None
         self.summary: dict[str, Any] | None = None
         self.report: str | None = None
         self.state: State = "running"
         self._prompts: Mapping[str, PromptSource] = {}
+        self._traces: Mapping[str, TraceRows] = {}
+        self._attainment = Attainment()
         self._deployed = Deployed({})
         self._directory: RunDirectory | None = None
         self._clock: RunClock | None = None
@@ -89,10 +97,15 @@ class Run:
         """Everything that can fail, before any load is sent. Raises FairshareError."""
         for tenant in self.profile.tenants:
             api_key(tenant)
-        self._prompts = prepare_prompts(self.profile, self.plan)
+        self._traces = load_traces(self.profile)
         external = self.profile.deployment.engine == "external"
         if external:
-            self._deployed = check_external(self.profile)
+            self._deployed = check_external(self.profile, load_tokenizer(self.profile.model.tokenizer))
+            overheads = self._deployed.prompt_overhead_tokens()
+        else:
+            template_tokens = self.profile.deployment.simulator.chat_template_tokens
+            overheads = {t.id: template_tokens if t.api == "openai_chat" else 0 for t in self.profile.tenants}
+        self._prompts = prepare_prompts(self.profile, self.plan, self._traces, overheads)
         directory = RunDirectory.create(self._options.out, self.profile.name)
         self._directory = directory
         try:
@@ -100,7 +113,7 @@ class Run:
             replace_file(directory.profile, resolved_yaml(self.profile).encode())
             if not external:
                 self._deployed = deploy(self.profile, directory.logs)
-            self._note_lengths()
+            self._note_servers()
             self._write_run(None)
         except OSError as error:
             self.stop_servers()
@@ -111,7 +124,7 @@ class Run:
             self._write_run(0.0)
             raise
 
-    def _note_lengths(self) -> None:
+    def _note_servers(self) -> None:
         for tenant in self.profile.tenants:
             families = [server.family for server in self._deployed.servers[tenant.id]]
             forced = all(family.ignore_eos or family.generation_config for family in families)
@@ -120,7 +133,12 @@ class Run:
                     f"tenant {tenant.id!r}: its server takes no request for a fixed length; answers may end before "
                     "the wanted number of tokens"
                 )
+            for note in server_notes(tenant, self._deployed.servers[tenant.id]):
+                self.note(f"tenant {tenant.id!r}: {note}")
             self._note_context(tenant.id)
+        for trace in self._traces.values():
+            if trace.failures:
+                self.note(f"trace {trace.name!r}: {trace.failures} rows without an answer are left out")
 
     def _note_context(self, tenant_id: str) -> None:
         limits = [server.max_model_len for server in self._deployed.servers[tenant_id] if server.max_model_len]
@@ -156,12 +174,14 @@ class Run:
         assert self._directory is not None
         self._clock = RunClock()
         self._recorder = Recorder(self._directory, self._environment, self._clock)
+        self._recorder.on_record = self._attainment.add
         self._csv = LocustCsv(self._environment, self._directory.locust_csv_prefix)
         for tenant in self.profile.tenants:
             self.loads[tenant.id] = TenantLoad(
                 tenant,
                 self.profile.seed,
                 self._prompts[tenant.id],
+                trace_times_s(tenant, self._traces),
                 self._deployed.servers[tenant.id],
                 self._recorder,
                 self._clock,
@@ -184,38 +204,57 @@ class Run:
             self._run_phase(phase, last=number == len(self.plan) - 1)
             if self._load_ended:
                 return False
+            if phase.stop_if_slo_breaks and self._breaks(phase):
+                break
         self.end_load("complete")
         return True
+
+    def _breaks(self, phase: Phase) -> bool:
+        """Whether a tenant's SLO was broken in a phase that is over; if so, told."""
+        assert self._recorder is not None
+        self._recorder.settle()
+        tenants = tuple(tenant for tenant in self.profile.tenants if tenant.id in phase.tenants)
+        broken = self._attainment.broken(phase.prefix, tenants)
+        if broken:
+            self.note(f"{phase.prefix.rstrip('/')}: {'; '.join(map(str, broken))}. No phase comes after it")
+        return bool(broken)
 
     def _run_phase(self, phase: Phase, *, last: bool) -> None:
         assert self._clock is not None
         assert self._health is not None
         start_s = max(0.0, self._clock.now_s() + _LEAD_S) if self._phases else 0.0
         measure_s = start_s + phase.warmup_s
-        end_s = float("inf") if phase.duration_s is None else measure_s + phase.duration_s
+        end_s = math.inf if phase.duration_s is None else measure_s + phase.duration_s
         window = Window(start_s, measure_s, end_s, phase.requests)
-        loads = [self.loads[tenant_id] for tenant_id in phase.tenants]
+        tenants = tuple(tenant for tenant in self.profile.tenants if tenant.id in phase.tenants)
+        parts = measured_parts(tenants, start_s, measure_s, end_s)
+        loads = [self.loads[tenant.id] for tenant in tenants]
         if phase.warmup_s > 0:
-            self._open_part(phase, "warmup", start_s, measured=False)
+            self._open_part(phase, Part("warmup", start_s, measure_s, phase.tenants), measured=False)
         queues: list[ArrivalQueue] = []
 
         def part_of(due_s: float) -> str:
             if due_s < measure_s:
                 return phase.prefix + "warmup"
-            return phase.prefix + ("measure" if due_s < _exhausted_s(queues) else "drain")
+            if due_s >= _exhausted_s(queues):
+                return phase.prefix + "drain"
+            return phase.prefix + next((part.name for part in parts if due_s < part.end_s), "drain")
 
         for load in loads:
-            queues.append(load.begin(window, part_of))
+            queues.append(load.begin(phase, window, part_of))
         self._wait_until(measure_s)
         if self._load_ended:
             return
-        self._open_part(phase, "measure", measure_s, measured=True)
         self._health.measure(True)
-        if phase.requests is None:
-            self._wait_until(end_s)
-        else:
-            end_s = self._wait_exhausted(queues)
-            self._note_shortfall(phase, queues)
+        for part in parts:
+            self._open_part(phase, part, measured=bool(part.tenants))
+            if phase.requests is None:
+                self._wait_until(part.end_s)
+            else:
+                end_s = self._wait_exhausted(queues)
+                self._note_shortfall(phase, queues)
+            if self._load_ended:
+                break
         self._health.measure(False)
         if self._load_ended:
             return
@@ -223,7 +262,7 @@ class Run:
 
     def _drain(self, phase: Phase, loads: list[TenantLoad], end_s: float, *, last: bool) -> None:
         assert self._clock is not None
-        self._open_part(phase, "drain", end_s, measured=False)
+        self._open_part(phase, Part("drain", end_s, math.inf, ()), measured=False)
         until_s = self._clock.now_s() + phase.drain_s
         while any(load.in_flight or load.waiting for load in loads) and self._clock.now_s() < until_s:
             gevent.sleep(_POLL_S)
@@ -267,16 +306,24 @@ class Run:
                 "t = 0; the window ends there, with fewer requests of the others in it"
             )
 
-    def _open_part(self, phase: Phase, part: str, start_s: float, *, measured: bool) -> None:
+    def _open_part(self, phase: Phase, part: Part, *, measured: bool) -> None:
         """A part of a phase begins, the one before it ends."""
-        start_s = round(start_s, 6)
+        start_s = round(part.start_s, 6)
         if self._phases:
             before = self._phases[-1]
             before["end_s"] = start_s if before["end_s"] is None else before["end_s"]
-        tenants = [] if part == "drain" else list(phase.tenants)
-        name = phase.prefix + part
-        self._phases.append({"name": name, "start_s": start_s, "end_s": None, "measured": measured, "tenants": tenants})
-        self._say(f"{name}: {', '.join(tenants)}" if tenants else name)
+        name = phase.prefix + part.name
+        self._phases.append(
+            {
+                "name": name,
+                "start_s": start_s,
+                "end_s": None,
+                "measured": measured,
+                "tenants": list(part.tenants),
+                "load": phase.load,
+            }
+        )
+        self._say(f"{name}: {', '.join(part.tenants)}" if part.tenants else name)
         self._write_run(None)
 
     def _tell(self) -> None:

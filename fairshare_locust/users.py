@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from gevent.event import Event
 from locust import User, task
 from locust.env import Environment
+from numpy.typing import NDArray
 
 from fairshare_locust.arrival import Arrival, ArrivalQueue, Window, arrival_queue
 from fairshare_locust.client.client import StreamingClient
@@ -18,8 +20,10 @@ from fairshare_locust.client.dialects import DIALECTS, Ask
 from fairshare_locust.client.endpoint import Endpoint
 from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.clock import RunClock
-from fairshare_locust.profile.arrivals import ClosedArrival
+from fairshare_locust.plan import Phase
+from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
 from fairshare_locust.profile.model import Tenant
+from fairshare_locust.profile.transform import scaled_arrival
 from fairshare_locust.record.record import Outcome
 from fairshare_locust.recorder import Recorder, make_record
 from fairshare_locust.serving.probe import api_key
@@ -68,6 +72,16 @@ class _Slot:
         self.exchange = exchange
 
 
+class _NextTurn:
+    """The turn of a conversation that follows an answer; the slot that had the answer keeps it."""
+
+    __slots__ = ("arrival", "request")
+
+    def __init__(self, arrival: Arrival, request: PromptRequest) -> None:
+        self.arrival = arrival
+        self.request = request
+
+
 class TenantLoad:
     """A tenant's load in this process: its queue, its clients, and the account of every arrival.
 
@@ -79,6 +93,7 @@ class TenantLoad:
         tenant: Tenant,
         seed: int,
         prompts: PromptSource,
+        times_s: NDArray[np.float64] | None,
         servers: Sequence[Server],
         recorder: Recorder,
         clock: RunClock,
@@ -89,6 +104,7 @@ class TenantLoad:
         self.sent = 0
         self._seed = seed
         self._prompts = prompts
+        self._times_s = times_s
         self._recorder = recorder
         self._clock = clock
         self._servers = servers
@@ -102,7 +118,11 @@ class TenantLoad:
         self._on_token = _listener(environment, "token", tenant.id)
         self._queue: ArrivalQueue | None = None
         self._part_of: Callable[[float], str] = lambda _: ""
-        self._phase_begins = Event()  # set when the next phase begins; then a new one takes its place
+        self._gate = Event()  # set when slots should ask again; then a new one takes its place
+        self._slots = 0  # how many may ask in this phase; the others wait
+        self._prefix = ""
+        self._numbers: dict[TenantUser, int] = {}
+        self._next_turns: dict[TenantUser, _NextTurn] = {}
         self._served: set[TenantUser] = set()  # slots that have had a request in this phase
         self._held: dict[TenantUser, _Slot] = {}
         self._in_flight: dict[Exchange, Arrival] = {}
@@ -110,14 +130,22 @@ class TenantLoad:
 
     # --- phases
 
-    def begin(self, window: Window, part_of: Callable[[float], str]) -> ArrivalQueue:
+    def begin(self, phase: Phase, window: Window, part_of: Callable[[float], str]) -> ArrivalQueue:
         """Open the gate for a phase; `part_of` names the part of it that holds a time. Returns its queue."""
-        queue = self._queue = arrival_queue(self.tenant, self._seed, window)
+        arrival = scaled_arrival(self.tenant.arrival, phase.load)
+        queue = self._queue = arrival_queue(arrival, self._seed, self.tenant.id, window, times_s=self._times_s)
+        queue.on_release = self._open_gate
+        self._slots = arrival.slots
+        self._prefix = phase.prefix
         self._part_of = part_of
         self._served.clear()
-        gate, self._phase_begins = self._phase_begins, Event()
-        gate.set()
+        self._next_turns.clear()
+        self._open_gate()
         return queue
+
+    def _open_gate(self) -> None:
+        gate, self._gate = self._gate, Event()
+        gate.set()
 
     def cut(self, end_s: float) -> None:
         """Nothing is due from `end_s` on. What was taken for later is given back, unsent and unrecorded."""
@@ -160,7 +188,7 @@ class TenantLoad:
     def wait_time(self, user: TenantUser) -> float:
         """Take the next request for a slot; seconds until it is due. Blocks while there is none."""
         while True:
-            gate = self._phase_begins
+            gate = self._gate
             slot = self._take(user)
             if slot is not None:
                 self._held[user] = slot
@@ -168,6 +196,12 @@ class TenantLoad:
             gate.wait()
 
     def _take(self, user: TenantUser) -> _Slot | None:
+        if self._numbers.setdefault(user, len(self._numbers)) >= self._slots:
+            return None
+        turn = self._next_turns.pop(user, None)
+        if turn is not None and self._queue is not None and self._queue.admits(turn.arrival.due_s):
+            self.scheduled += 1
+            return _Slot(turn.arrival, turn.request, self._exchange(turn.arrival, turn.request))
         while self._queue is not None:
             free_s = max(self._clock.now_s(), self._backed_off.get(user, 0.0))
             arrival = self._queue.take(free_s, first=user not in self._served)
@@ -185,9 +219,17 @@ class TenantLoad:
         place = arrival.index % len(self._servers)
         server = self._servers[place]
         ask = Ask(
-            server.model, request.messages, request.prompt, request.output_tokens, self.tenant.sampling, server.family
+            server.model,
+            request.messages,
+            request.prompt,
+            request.output_tokens,
+            self.tenant.sampling,
+            server.family,
+            priority=self.tenant.priority,
+            cache_salt=self.tenant.cache_salt,
+            adapter=self.tenant.model,
         )
-        exchange = self._clients[place].exchange(self._dialect.body(ask), self._request_id(arrival))
+        exchange = self._clients[place].exchange(self._dialect.body(ask), self._request_id(arrival, request))
         exchange.on_first_token = self._on_first_token
         exchange.on_token = self._on_token
         return exchange
@@ -205,16 +247,27 @@ class TenantLoad:
         finally:
             exchange.cancel("the run ended first")
             del self._in_flight[exchange]
-            part_of = self._part_of
-            self._recorder.later(lambda: self._record(slot.arrival, slot.request, exchange, None, part_of))
+            part_of, prefix = self._part_of, self._prefix
+            self._recorder.later(lambda: self._record(slot.arrival, slot.request, exchange, None, part_of, prefix))
             self._backed_off[user] = self._back_off(exchange)
+            if slot.request.turn is not None and exchange.outcome == "ok":
+                self._continue(user, slot)
+
+    def _continue(self, user: TenantUser, slot: _Slot) -> None:
+        """An answer came: its conversation goes on, if there is a next turn. One that failed ends it."""
+        transcript = slot.exchange.transcript
+        tokens = transcript.output_tokens if transcript.output_tokens is not None else transcript.chunks
+        turn = self._prompts.follow_up(slot.arrival.index, slot.request, "".join(transcript.texts), tokens)
+        if turn is not None:
+            ended_s = self._clock.of(slot.exchange.ended_at) or self._clock.now_s()
+            self._next_turns[user] = _NextTurn(Arrival(slot.arrival.index, ended_s + turn.think_s), turn.request)
 
     def _back_off(self, exchange: Exchange) -> float:
         """Until when a closed loop's slot rests after a failure that came at once, as from a server that is gone.
 
         Without it such a loop would spin, and fill the disk with records of nothing.
         """
-        if exchange.outcome == "ok" or not isinstance(self.tenant.arrival, ClosedArrival):
+        if exchange.outcome == "ok" or not isinstance(self.tenant.arrival, ClosedArrival | BatchArrival):
             return 0.0
         sent_s = self._clock.of(exchange.sent_at) or 0.0
         return sent_s + _BACK_OFF_S
@@ -226,11 +279,15 @@ class TenantLoad:
 
     # --- records
 
-    def _request_id(self, arrival: Arrival) -> str:
-        return f"{self.tenant.id}-{arrival.index:06d}"
+    def _request_id(self, arrival: Arrival, request: PromptRequest, prefix: str | None = None) -> str:
+        turn = "" if request.turn is None else f".{request.turn}"
+        return f"{self._id(arrival, self._prefix if prefix is None else prefix)}{turn}"
+
+    def _id(self, arrival: Arrival, prefix: str) -> str:
+        return f"{prefix}{self.tenant.id}-{arrival.index:06d}"
 
     def _unsent(self, arrival: Arrival, request: PromptRequest, outcome: Outcome, why: str, ended_s: float) -> None:
-        self._record(arrival, request, None, (outcome, why, ended_s), self._part_of)
+        self._record(arrival, request, None, (outcome, why, ended_s), self._part_of, self._prefix)
 
     def _record(
         self,
@@ -239,6 +296,7 @@ class TenantLoad:
         exchange: Exchange | None,
         unsent: tuple[Outcome, str, float] | None,
         part_of: Callable[[float], str],
+        prefix: str,
     ) -> None:
         server = self._servers[arrival.index % len(self._servers)]
         record = make_record(
@@ -246,7 +304,7 @@ class TenantLoad:
             phase=part_of(arrival.due_s),
             worker=0,
             index=arrival.index,
-            request_id=self._request_id(arrival),
+            request_id=self._request_id(arrival, request, prefix),
             scheduled_s=arrival.due_s,
             clock=self._clock,
             exchange=exchange,
@@ -254,6 +312,7 @@ class TenantLoad:
             request=request,
             endpoint=server.endpoint,
             model=server.model,
+            session=None if request.turn is None else self._id(arrival, prefix),
             secret=self._secret,
         )
         self._recorder.finished(record, exchange, self.tenant)

@@ -47,8 +47,9 @@ def test_the_load_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
         ["batch", "closed", "12", "–", "–", "–", "–"],
         ["total", "76", "20.0+", "2,000.0+", "200.0+", "1,400+"],
     ]
-    assert "all tenants: 10 s warm-up, 60 s measured, at most 20 s drain (chat, batch)" in out
-    assert "A closed loop (–) sends as fast as it is answered" in out
+    [timetable] = [line.split() for line in out.splitlines() if line.startswith("  all tenants")]
+    assert timetable == ["all", "tenants", "0", "10", "60", "s", "≤", "20", "all"]
+    assert "Closed loops (–) sends as fast as it is answered" in out
     assert "warning" not in out
 
 
@@ -67,14 +68,27 @@ def test_open_loops_only(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
         ["batch", "constant", "3", "0.5", "3.5", "2.5", "50"],
         ["total", "67", "20.5", "2,003.5", "202.5", "100"],
     ]
-    assert "0 s warm-up, 50 requests of each tenant measured" in out
-    assert "closed loop" not in out
+    assert "50 requests each" in out
+    assert "Closed loops" not in out
 
 
 def test_solo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     _, out, _ = check(_TWO, tmp_path, capsys, monkeypatch, "--plan", "solo")
-    assert "solo-chat: 10 s warm-up, 60 s measured, at most 20 s drain (chat)" in out
-    assert "solo-batch: 10 s warm-up, 60 s measured, at most 20 s drain (batch)" in out
+    assert [line.split() for line in out.splitlines() if line.startswith(("  solo-", "  end "))] == [
+        ["solo-chat", "0", "10", "60", "s", "≤", "20", "chat"],
+        ["solo-batch", "90", "10", "60", "s", "≤", "20", "batch"],
+        ["end", "180"],
+    ]
+
+
+def test_a_sweep_and_tenants_that_come_and_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _TWO.replace("concurrency: 12", "concurrency: 12, active_s: [[20, 40]]")
+    _, out, _ = check(text, tmp_path, capsys, monkeypatch, "--plan", "steps")
+    steps = [line.split() for line in out.splitlines() if line.startswith("  load-")]
+    assert steps[1] == ["load-0.5", "90", "10", "60", "s", "≤", "20", "×", "0.5", "all"]
+    assert "batch is there from 20 to 40 s of a phase" in out
 
 
 def test_prompts_that_the_simulator_will_refuse(

@@ -1,21 +1,41 @@
 """Queues: what a tenant's slots take their next request from. They say when, and what was never taken.
 
-A queue belongs to one load process of several: process i of n deals the requests with index ≡ i modulo n. It does
-not wait, and knows no event loop: the caller says what time it is.
+A queue belongs to one load process of several: process i of n deals the requests with index ≡ i modulo n, but a
+batch tenant has one process that deals them all. A queue does not wait, and knows no event loop: the caller says
+what time it is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fairshare_locust.arrival.schedule import Schedule, count_before, open_schedule
-from fairshare_locust.profile.arrivals import ClosedArrival
-from fairshare_locust.profile.model import Tenant
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Arrival", "ArrivalQueue", "ClosedQueue", "OpenQueue", "Window", "arrival_queue"]
+from fairshare_locust.arrival.active import ActiveStretches
+from fairshare_locust.arrival.duration import Durations
+from fairshare_locust.arrival.schedule import Schedule, count_before, open_schedule
+from fairshare_locust.profile.arrivals import Arrival as ArrivalProcess
+from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
+from fairshare_locust.seeding import random_stream
+
+__all__ = [
+    "Arrival",
+    "ArrivalQueue",
+    "BatchQueue",
+    "ClosedQueue",
+    "OpenQueue",
+    "Window",
+    "arrival_queue",
+    "batch_worker",
+]
+
+# Times are rounded to a microsecond on records and in the run's phases; this much later is later there too.
+_JUST_AFTER_S = 2e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +61,24 @@ class Arrival:
 
 
 class ArrivalQueue(Protocol):
-    """Deals the requests of one window."""
+    """Deals the requests of one window.
+
+    Attributes:
+        on_release: called when requests have become available to slots that were told there are none. Those ask
+            again then, before any other slot that comes back.
+    """
+
+    on_release: Callable[[], None] | None
 
     def take(self, now_s: float, *, first: bool) -> Arrival | None:
-        """The next request for a slot that is free now; None when the window has no more.
+        """The next request for a slot that is free now; None when the window has no more, for now at least.
 
         `first`: the slot has had no request in this window.
         """
+        ...
+
+    def admits(self, due_s: float) -> bool:
+        """Whether a further turn of a conversation may be due then: the tenant still offers load."""
         ...
 
     def cut(self, end_s: float) -> None:
@@ -60,19 +91,65 @@ class ArrivalQueue(Protocol):
 
     @property
     def exhausted_s(self) -> float | None:
-        """When the window ran out of its number of requests; None while it has not, or if it has no number."""
+        """When the window ran out of its number of requests; None while it has not, or if it has no number.
+
+        It runs out as well when its process ends before that number. Every request dealt is due before.
+        """
         ...
 
 
-class OpenQueue:
-    """Requests that are due by the clock, handed out in order, late if no slot was free in time."""
+class _Queue:
+    """What all queues share: the bounds of the window."""
+
+    def __init__(self, window: Window, active_s: tuple[tuple[float, ...], ...]) -> None:
+        self.on_release: Callable[[], None] | None = None
+        self._window = window
+        self._stretches = ActiveStretches(active_s, window.start_s)
+        self._end_s = window.end_s
+        self._latest_due_s = -math.inf
+        self._exhausted_s: float | None = None
+
+    def admits(self, due_s: float) -> bool:
+        """See ArrivalQueue."""
+        return (
+            self._window.start_s <= due_s < self._end_s
+            and self._stretches.next_s(due_s) == due_s
+            and (self.exhausted_s is None or due_s < self.exhausted_s)
+        )
+
+    def cut(self, end_s: float) -> None:
+        """See ArrivalQueue."""
+        self._end_s = min(self._end_s, end_s)
+
+    @property
+    def exhausted_s(self) -> float | None:
+        """See ArrivalQueue: when a slot that had had a request first asked in vain for another."""
+        return self._exhausted_s
+
+    def _ran_out(self, asked_s: float) -> None:
+        """A slot asked in vain for a request that would have been due at `asked_s`."""
+        if self._window.requests is not None and self._exhausted_s is None:
+            self._exhausted_s = max(asked_s, self._latest_due_s + _JUST_AFTER_S)
+
+
+class OpenQueue(_Queue):
+    """Requests that are due by the clock, handed out in order, late if no slot was free in time.
+
+    `schedule` keeps to the active stretches by itself; they only bound further turns here.
+    """
 
     def __init__(
-        self, schedule: Schedule, window: Window, *, shed: bool = False, worker: int = 0, workers: int = 1
+        self,
+        schedule: Schedule,
+        window: Window,
+        *,
+        active_s: tuple[tuple[float, ...], ...] = (),
+        shed: bool = False,
+        worker: int = 0,
+        workers: int = 1,
     ) -> None:
+        super().__init__(window, active_s)
         self._schedule = schedule
-        self._start_s = window.start_s
-        self._end_s = window.end_s
         self._shed = shed
         self._next = worker
         self._step = workers
@@ -83,7 +160,7 @@ class OpenQueue:
     def _peek(self) -> Arrival | None:
         if self._next >= self._limit:
             return None
-        due_s = self._start_s + self._schedule.due_s(self._next)
+        due_s = self._window.start_s + self._schedule.due_s(self._next)
         return Arrival(self._next, due_s) if due_s < self._end_s else None
 
     def take(self, now_s: float, *, first: bool) -> Arrival | None:
@@ -96,10 +173,6 @@ class OpenQueue:
             return Arrival(arrival.index, arrival.due_s, shed=True)
         return arrival
 
-    def cut(self, end_s: float) -> None:
-        """See ArrivalQueue."""
-        self._end_s = min(self._end_s, end_s)
-
     def untaken(self) -> Iterator[Arrival]:
         """See ArrivalQueue."""
         while (arrival := self._peek()) is not None:
@@ -111,54 +184,174 @@ class OpenQueue:
         """See ArrivalQueue: when the request after the last one would have been due."""
         if self._limit == math.inf:
             return None
-        return self._start_s + self._schedule.due_s(int(self._limit))
+        if self._exhausted_s is None:
+            after_s = self._schedule.due_s(int(self._limit))
+            if after_s == math.inf:  # the schedule ends before it: right after its last request
+                count = count_before(self._schedule, math.inf)
+                after_s = self._schedule.due_s(count - 1) + _JUST_AFTER_S if count else 0.0
+            self._exhausted_s = max(self._window.measure_s, self._window.start_s + after_s)
+        return self._exhausted_s
 
 
-class ClosedQueue:
-    """A request for each slot as soon as it is free and has thought; the first one without thinking."""
+class ClosedQueue(_Queue):
+    """A request for each slot as soon as it is free and has thought; the first one without thinking.
 
-    def __init__(self, think_s: float, window: Window, *, worker: int = 0, workers: int = 1) -> None:
-        self._think_s = think_s
-        self._window = window
-        self._end_s = window.end_s
+    `think` gives the time before request i by its index. What would be due outside of the active stretches is due
+    when the next one begins.
+    """
+
+    def __init__(
+        self,
+        think: Durations,
+        window: Window,
+        *,
+        active_s: tuple[tuple[float, ...], ...] = (),
+        worker: int = 0,
+        workers: int = 1,
+    ) -> None:
+        super().__init__(window, active_s)
+        self._think = think
         self._next = worker
         self._step = workers
         self._left = None if window.requests is None else len(range(worker, window.requests, workers))
-        self._exhausted_s: float | None = None
 
     def take(self, now_s: float, *, first: bool) -> Arrival | None:
         """See ArrivalQueue."""
-        due_s = max(now_s, self._window.start_s) if first else now_s + self._think_s
+        asked_s = max(now_s, self._window.start_s) if first else now_s + self._think.at(self._next)
+        due_s = self._stretches.next_s(asked_s)
+        counts = due_s >= self._window.measure_s
+        if due_s == math.inf or (self._left == 0 and counts and due_s < self._end_s):
+            if not first:
+                self._ran_out(asked_s)
+            return None
         if due_s >= self._end_s:
             return None
-        if self._left is not None and due_s >= self._window.measure_s:
-            if self._left == 0:
-                if self._exhausted_s is None and not first:
-                    self._exhausted_s = due_s
-                return None
+        if self._left is not None and counts:
             self._left -= 1
         arrival = Arrival(self._next, due_s)
         self._next += self._step
+        self._latest_due_s = max(self._latest_due_s, due_s)
         return arrival
-
-    def cut(self, end_s: float) -> None:
-        """See ArrivalQueue."""
-        self._end_s = min(self._end_s, end_s)
 
     def untaken(self) -> Iterator[Arrival]:
         """See ArrivalQueue: a closed loop has nothing due that no slot takes."""
         return iter(())
 
-    @property
-    def exhausted_s(self) -> float | None:
-        """See ArrivalQueue: when a slot that had had a request first asked in vain for another."""
-        return self._exhausted_s
+
+class BatchQueue(_Queue):
+    """`size` requests due at once; when all of them have come back, the next batch follows after thinking.
+
+    Batch k has the indices from `k * size` on. `think` gives the time after batch k by k. A slot that comes back
+    while others are out is told None; the last one releases the next batch.
+    """
+
+    def __init__(
+        self, size: int, think: Durations, window: Window, *, active_s: tuple[tuple[float, ...], ...] = ()
+    ) -> None:
+        super().__init__(window, active_s)
+        self._size = size
+        self._think = think
+        self._left = math.inf if window.requests is None else window.requests
+        self._batch = 0
+        self._members = 0  # of the batch, so far released
+        self._taken = 0  # of those
+        self._out = 0  # slots that have one and have not come back
+        self._waiting = 0  # slots told None
+        self._called = 0  # of those, how many were called and have not asked again
+        self._freed_s = -math.inf  # when the last slot that has come back was free
+        self._due_s = self._next_due_s(window.start_s)
+        self._release()
+
+    def _next_due_s(self, asked_s: float) -> float:
+        """When the batch asked for at `asked_s` is due; inf when there is none."""
+        due_s = self._stretches.next_s(asked_s)
+        if due_s == math.inf or (self._left == 0 and due_s >= self._window.measure_s):
+            self._ran_out(asked_s)
+            return math.inf
+        return due_s
+
+    def _release(self) -> None:
+        """Make the members of the present batch ready to be taken."""
+        self._taken = self._members = 0
+        if self._due_s >= self._end_s:
+            return
+        self._members = self._size
+        if self._due_s >= self._window.measure_s:
+            self._members = int(min(self._size, self._left))
+            self._left -= self._members
+        self._latest_due_s = self._due_s
+
+    def take(self, now_s: float, *, first: bool) -> Arrival | None:
+        """See ArrivalQueue."""
+        released = False
+        if self._called:
+            self._called -= 1
+        elif not first:
+            released = self._come_back(now_s)
+        arrival = self._peek()
+        if arrival is None:
+            self._waiting += 1
+            return None
+        self._taken += 1
+        self._out += 1
+        if released and self.on_release is not None and self._peek() is not None:
+            self._called, self._waiting = self._waiting, 0
+            self.on_release()
+        return arrival
+
+    def _come_back(self, now_s: float) -> bool:
+        """A slot's request has ended; whether that was the batch's last and another batch has been released."""
+        self._out -= 1
+        self._freed_s = max(self._freed_s, now_s)
+        if self._out > 0 or self._taken < self._members or self._due_s >= self._end_s:
+            return False
+        self._due_s = self._next_due_s(self._freed_s + self._think.at(self._batch))
+        self._batch += 1
+        self._release()
+        return self._members > 0
+
+    def _peek(self) -> Arrival | None:
+        if self._taken == self._members or self._due_s >= self._end_s:
+            return None
+        return Arrival(self._batch * self._size + self._taken, self._due_s)
+
+    def untaken(self) -> Iterator[Arrival]:
+        """See ArrivalQueue: what no slot has taken of the batch that is due."""
+        while (arrival := self._peek()) is not None:
+            self._taken += 1
+            yield arrival
 
 
-def arrival_queue(tenant: Tenant, seed: int, window: Window, *, worker: int = 0, workers: int = 1) -> ArrivalQueue:
-    """The queue of a tenant's window on load process `worker` of `workers`."""
-    arrival = tenant.arrival
-    if isinstance(arrival, ClosedArrival):
-        return ClosedQueue(arrival.think_s, window, worker=worker, workers=workers)
-    schedule = open_schedule(arrival, seed, tenant.id)
-    return OpenQueue(schedule, window, shed=arrival.overflow == "shed", worker=worker, workers=workers)
+def batch_worker(tenant_id: str, workers: int) -> int:
+    """Which of so many load processes deals a batch tenant's requests, as a batch can't be split over several."""
+    return int.from_bytes(hashlib.sha256(tenant_id.encode()).digest()[:8], "big") % workers
+
+
+def arrival_queue(
+    arrival: ArrivalProcess,
+    seed: int,
+    tenant_id: str,
+    window: Window,
+    *,
+    times_s: NDArray[np.float64] | None = None,
+    worker: int = 0,
+    workers: int = 1,
+) -> ArrivalQueue:
+    """The queue of a tenant's window on load process `worker` of `workers`.
+
+    `times_s` as in `open_schedule`, which see for the errors too.
+    """
+    active_s = arrival.active_s
+    match arrival:
+        case ClosedArrival():
+            think = Durations(arrival.think_s, random_stream(seed, tenant_id, "arrival-think"))
+            return ClosedQueue(think, window, active_s=active_s, worker=worker, workers=workers)
+        case BatchArrival():
+            think = Durations(arrival.think_s, random_stream(seed, tenant_id, "arrival-think"))
+            if worker != batch_worker(tenant_id, workers):
+                window = replace(window, end_s=window.start_s)  # nothing is due in it
+            return BatchQueue(arrival.size, think, window, active_s=active_s)
+        case _:
+            schedule = open_schedule(arrival, seed, tenant_id, times_s)
+            shed = arrival.overflow == "shed"
+            return OpenQueue(schedule, window, active_s=active_s, shed=shed, worker=worker, workers=workers)

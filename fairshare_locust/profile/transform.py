@@ -6,22 +6,62 @@ import math
 from dataclasses import replace
 
 from fairshare_locust.errors import ProfileError
-from fairshare_locust.profile.arrivals import Arrival, ClosedArrival
+from fairshare_locust.profile.arrivals import (
+    Arrival,
+    BatchArrival,
+    ClosedArrival,
+    OnOffArrival,
+    RampArrival,
+    StepsArrival,
+    TraceArrival,
+)
 from fairshare_locust.profile.model import Profile
 
-__all__ = ["scaled", "with_duration", "with_endpoint", "with_slots"]
+__all__ = ["only_tenants", "scaled", "scaled_arrival", "with_duration", "with_endpoint", "with_slots"]
 
 
 def scaled(profile: Profile, factor: float) -> Profile:
     """Every rate times `factor`; slots too, rounded up, and never fewer than one."""
+    tenants = tuple(replace(tenant, arrival=scaled_arrival(tenant.arrival, factor)) for tenant in profile.tenants)
+    return replace(profile, tenants=tenants)
 
-    def scale(arrival: Arrival) -> Arrival:
-        slots = max(1, math.ceil(arrival.slots * factor - 1e-9))
-        if isinstance(arrival, ClosedArrival):
+
+def scaled_arrival(arrival: Arrival, factor: float) -> Arrival:
+    """The same process with every rate times `factor`; slots too, rounded up, and never fewer than one.
+
+    Times, such as those of a ramp, of a burst or of thinking, stay.
+    """
+    arrival = _with_slots(arrival, max(1, math.ceil(arrival.slots * factor - 1e-9)))
+    match arrival:
+        case ClosedArrival() | BatchArrival():
+            return arrival
+        case OnOffArrival():
+            return replace(
+                arrival,
+                rate_per_s=arrival.rate_per_s * factor,
+                off_rate_per_s=arrival.off_rate_per_s * factor,
+            )
+        case RampArrival():
+            return replace(arrival, from_per_s=arrival.from_per_s * factor, to_per_s=arrival.to_per_s * factor)
+        case StepsArrival():
+            steps = tuple(replace(step, rate_per_s=step.rate_per_s * factor) for step in arrival.steps)
+            return replace(arrival, steps=steps)
+        case TraceArrival():
+            if arrival.rate_per_s is None:
+                return replace(arrival, speed=arrival.speed * factor)
+            return replace(arrival, rate_per_s=arrival.rate_per_s * factor)
+        case _:
+            return replace(arrival, rate_per_s=arrival.rate_per_s * factor)
+
+
+def _with_slots(arrival: Arrival, slots: int) -> Arrival:
+    match arrival:
+        case ClosedArrival():
             return replace(arrival, concurrency=slots)
-        return replace(arrival, rate_per_s=arrival.rate_per_s * factor, max_in_flight=slots)
-
-    return replace(profile, tenants=tuple(replace(t, arrival=scale(t.arrival)) for t in profile.tenants))
+        case BatchArrival():
+            return replace(arrival, size=slots)
+        case _:
+            return replace(arrival, max_in_flight=slots)
 
 
 def with_slots(profile: Profile, slots: int) -> Profile:
@@ -42,21 +82,32 @@ def with_slots(profile: Profile, slots: int) -> Profile:
         least_owed = min((i for i in range(len(shares)) if shares[i] > 1), key=lambda i: exact[i] - shares[i])
         shares[least_owed] -= 1
 
-    def resize(arrival: Arrival, share: int) -> Arrival:
-        if isinstance(arrival, ClosedArrival):
-            return replace(arrival, concurrency=share)
-        return replace(arrival, max_in_flight=share)
-
     tenants = tuple(
-        replace(tenant, arrival=resize(tenant.arrival, share))
+        replace(tenant, arrival=_with_slots(tenant.arrival, share))
         for tenant, share in zip(profile.tenants, shares, strict=True)
     )
     return replace(profile, tenants=tenants)
 
 
+def only_tenants(profile: Profile, class_names: set[str]) -> Profile:
+    """The profile with the tenants whose user classes are named; phases that were for others alone vanish."""
+    tenants = tuple(tenant for tenant in profile.tenants if tenant.class_name in class_names)
+    chosen = {tenant.id for tenant in tenants}
+    phases = (
+        replace(phase, tenants=tuple(tenant_id for tenant_id in phase.tenants if tenant_id in chosen))
+        for phase in profile.phases
+        if not phase.tenants or chosen & set(phase.tenants)
+    )
+    return replace(profile, tenants=tenants, phases=tuple(phases))
+
+
 def with_duration(profile: Profile, duration_s: float) -> Profile:
-    """Measured for `duration_s`, whatever the profile said."""
-    return replace(profile, run=replace(profile.run, duration_s=duration_s, requests=None))
+    """Measured for `duration_s`, each phase too, whatever the profile said."""
+    return replace(
+        profile,
+        run=replace(profile.run, duration_s=duration_s, requests=None),
+        phases=tuple(replace(phase, duration_s=duration_s, requests=None) for phase in profile.phases),
+    )
 
 
 def with_endpoint(profile: Profile, url: str) -> Profile:
