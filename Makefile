@@ -14,6 +14,8 @@ test: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m bench.client
 	@$(BIN)/python -m bench.packings
+	@$(BIN)/python -m bench.arrivals
+	@$(BIN)/python -m bench.trace
 
 lint: $(READY)
 	@$(BIN)/ruff check .

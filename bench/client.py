@@ -134,7 +134,7 @@ def measure(name: str, streams: int, seconds: float) -> Result:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                preexec_fn=_pinned(1),
+                preexec_fn=pinned(1),
             )
             assert process.stdout is not None
             output = process.stdout.read()
@@ -156,7 +156,7 @@ def truth_server(stamps: Path, *arguments: str) -> Iterator[str]:
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        preexec_fn=_pinned(0),
+        preexec_fn=pinned(0),
     )
     assert process.stdout is not None
     try:
@@ -167,7 +167,7 @@ def truth_server(stamps: Path, *arguments: str) -> Iterator[str]:
         process.stdout.close()
 
 
-def _pinned(core: int) -> Callable[[], None]:
+def pinned(core: int) -> Callable[[], None]:
     cores = sorted(os.sched_getaffinity(0))
 
     def pin() -> None:

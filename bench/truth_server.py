@@ -54,6 +54,8 @@ class Timetable:
         chunks_per_segment: events written with one send.
         pieces_per_chunk: sends that one event takes, a quarter of a gap apart in all.
         continuous_usage: every event tells the tokens so far.
+        stall_ns: nothing is written in `[from, to)` since the first request (a client's probe is none); what was due
+            in it is due at its end.
     """
 
     ttft_ns: int
@@ -64,6 +66,7 @@ class Timetable:
     pieces_per_chunk: int
     continuous_usage: bool
     seed: int
+    stall_ns: tuple[int, int] | None = None
 
 
 @dataclass
@@ -108,6 +111,7 @@ class TruthServer:
         self.stopping = False
         self.finished: list[Answer] = []
         self.most_late_ns = 0
+        self._began_ns: int | None = None
 
     def serve(self) -> None:
         """Until `stopping` is set."""
@@ -182,10 +186,13 @@ class TruthServer:
             return
         tokens = int(asked.get("max_completion_tokens") or asked.get("max_tokens") or 16)
         found_id = _REQUEST_ID.search(head)
+        request_id = found_id[1].decode() if found_id else ""
+        if self._began_ns is None and request_id != "probe":
+            self._began_ns = received_ns
         self._send(connection, _HEAD)
         answer = Answer(
             connection=connection,
-            request_id=found_id[1].decode() if found_id else "",
+            request_id=request_id,
             chat=b"/chat/" in head.split(b"\r\n", 1)[0],
             received_ns=received_ns,
             tokens=tokens,
@@ -205,8 +212,12 @@ class TruthServer:
         gaps[0] = table.ttft_ns
         if table.jitter:
             gaps *= self._random.uniform(1 - table.jitter, 1 + table.jitter, chunks)
-        due: list[int] = (received_ns + np.cumsum(gaps)).astype(np.int64).tolist()
-        return due
+        due = (received_ns + np.cumsum(gaps)).astype(np.int64)
+        if table.stall_ns is not None and self._began_ns is not None:
+            start, end = (self._began_ns + at for at in table.stall_ns)
+            due[(due >= start) & (due < end)] = end
+        times: list[int] = due.tolist()
+        return times
 
     def _push(self, answer: Answer, due_ns: int) -> None:
         self._serial += 1
@@ -347,6 +358,7 @@ def main() -> None:
     parser.add_argument("--pieces-per-chunk", type=int, default=1)
     parser.add_argument("--continuous-usage", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stall-s", type=float, nargs=2, metavar=("FROM", "TO"), help="write nothing in between")
     parser.add_argument("--certificate", type=Path, help="PEM file with key and chain: serve TLS")
     options = parser.parse_args()
     tls = None
@@ -364,6 +376,9 @@ def main() -> None:
         pieces_per_chunk=options.pieces_per_chunk,
         continuous_usage=options.continuous_usage,
         seed=options.seed,
+        stall_ns=None
+        if options.stall_s is None
+        else (round(options.stall_s[0] * 1e9), round(options.stall_s[1] * 1e9)),
     )
     server = TruthServer(listener, timetable, tls)
 
