@@ -14,7 +14,6 @@ from analysis.load import Profile
 from analysis.requests import OK, Int64s, Mask, Requests
 from analysis.service import Intervals, ServiceCurve, backlogged, largest_gaps, outstanding, starvation_s
 from analysis.tokens import TokenTable
-from analysis.window import Window
 
 __all__ = ["Gaps", "Indices", "Shares", "gaps", "indices", "jain", "service_asked", "shares", "starvation"]
 
@@ -74,9 +73,7 @@ def shares(
         spans: disjoint `[start, end)` in ns, ascending.
     """
     tenants, shape = len(profile.tenants), (len(profile.tenants), len(spans))
-    tokens = np.zeros(shape)
-    for index, span in enumerate(spans):
-        tokens[:, index] = table.within(Window((span,))).sum(axis=1)
+    tokens = table.in_spans(spans)
 
     def sums(stamps_ns: Int64s, weights: Floats | None, chosen: Mask | None = None) -> npt.NDArray[np.float64]:
         """Sum of weights (None: count) by tenant and by the span that holds the stamp."""

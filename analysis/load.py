@@ -15,16 +15,20 @@ from analysis.requests import Requests, read_requests
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RunDirectory
 
-__all__ = ["LocustCounts", "Phase", "Profile", "Run", "Slo", "Tenant", "load_run"]
+__all__ = ["LocustCounts", "Phase", "Profile", "Run", "Slo", "Tenant", "load_run", "phase_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slo:
-    """Limits in ms that a request has to meet; TTFT and e2e count from when it was due. None = no limit."""
+    """Limits in ms that a request has to meet; TTFT and e2e count from when it was due. None = no limit.
+
+    With a lower share than `attainment` of the requests that meet them, the SLO is broken.
+    """
 
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     e2e_ms: float | None = None
+    attainment: float = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +42,24 @@ class Tenant:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of the run clock. `end_s` is inf while the end is not known."""
+    """A part of a phase: a stretch of the run clock. `end_s` is inf while the end is not known.
+
+    Attributes:
+        tenants: who offers load in it.
+        load: what their rates and concurrency are multiplied by.
+    """
 
     name: str
     start_s: float
     end_s: float
     measured: bool
     tenants: tuple[str, ...]
+    load: float = 1.0
+
+
+def phase_of(part: str) -> str:
+    """Name of the phase that a part is of: `solo-chat` for `solo-chat/measure`; an only phase has none."""
+    return part.rpartition("/")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +142,11 @@ def _read_profile(path: Path) -> Profile:
 
 
 def _tenant(content: dict[str, Any]) -> Tenant:
-    limits = {name: content["slo"].get(name) for name in ("ttft_ms", "tpot_ms", "e2e_ms")} if content.get("slo") else {}
-    given = any(limit is not None for limit in limits.values())
-    return Tenant(id=str(content["id"]), weight=float(content.get("weight", 1.0)), slo=Slo(**limits) if given else None)
+    given = content.get("slo") or {}
+    limits = {name: given.get(name) for name in ("ttft_ms", "tpot_ms", "e2e_ms")}
+    slo = Slo(**limits, attainment=float(given.get("attainment", Slo.attainment)))
+    promised = any(limit is not None for limit in limits.values())
+    return Tenant(id=str(content["id"]), weight=float(content.get("weight", 1.0)), slo=slo if promised else None)
 
 
 def _phases(path: Path, info: dict[str, Any]) -> tuple[Phase, ...]:
@@ -141,6 +158,7 @@ def _phases(path: Path, info: dict[str, Any]) -> tuple[Phase, ...]:
                 end_s=math.inf if phase.get("end_s") is None else float(phase["end_s"]),
                 measured=bool(phase["measured"]),
                 tenants=tuple(phase["tenants"]),
+                load=float(phase.get("load", 1.0)),
             )
             for phase in info.get("phases") or []
         )

@@ -59,6 +59,7 @@ METRICS = {
         Metric(
             "offered_requests_per_s", "offered", "requests/s", "those of them that were sent in the window / length"
         ),
+        Metric("in_flight", "in flight", "", "requests that were sent and had not ended, mean over the stretch"),
         Metric("requests_per_s", "finished", "requests/s", "ok requests that ended in the window / length"),
         Metric(
             "output_tokens_per_s",

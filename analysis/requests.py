@@ -50,6 +50,7 @@ _COLUMNS = pa.schema(
         ("requested_output_tokens", pa.int64()),
         ("chunk_gap_us", pa.list_(pa.int32())),
         ("chunk_tokens", pa.list_(pa.int32())),
+        ("session", pa.string()),
     ]
 )
 _REQUIRED = ("schema", "request_id", "tenant", "phase", "worker", "scheduled_s", "outcome")
@@ -78,6 +79,7 @@ class Requests:
         input_tokens, output_tokens, requested_tokens: 0 where null.
         gap_us: gaps between content chunks; request i has gap_us[gap_start[i]:gap_start[i + 1]].
         chunk_tokens: in the same way with chunk_start; an empty part means that the server told no counts.
+        session: number of the conversation's name among all such names, -1 where there is none.
         duplicates: records whose id stood before in the same phase.
         incomplete_lines: 1 if the file ends inside a record, which is then left out.
     """
@@ -99,6 +101,7 @@ class Requests:
     gap_start: Int64s
     chunk_tokens: Int32s
     chunk_start: Int64s
+    session: Int32s
     phases: tuple[str, ...]
     failures: dict[Failure, int]
     duplicates: int
@@ -184,6 +187,7 @@ class _Reader:
         }
         self.parts: dict[str, list[npt.NDArray[Any]]] = {}
         self.ids: list[pa.Array] = []
+        self.sessions: list[pa.Array] = []
         self.failures: Counter[Failure] = Counter()
 
     def add(self, slab: bytes) -> None:
@@ -248,6 +252,7 @@ class _Reader:
         for name, values in columns.items():
             self.parts.setdefault(name, []).append(values)
         self.ids.append(table.column("request_id").combine_chunks())
+        self.sessions.append(table.column("session").combine_chunks())
         self._count_failures(table)
 
     def _encode(self, table: pa.Table, name: str, slab: bytes) -> Int64s:
@@ -303,6 +308,7 @@ class _Reader:
             gap_start=_starts(whole("gaps", np.int64)),
             chunk_tokens=whole("chunk_tokens", np.int32),
             chunk_start=_starts(whole("told", np.int64)),
+            session=_coded(self.sessions),
             phases=tuple(self.codes["phase"]),
             failures=dict(self.failures),
             duplicates=_duplicates(self.ids, phase),
@@ -393,6 +399,12 @@ def _duplicates(ids: list[pa.Array], phase: npt.NDArray[np.int16]) -> int:
     """Records whose id stood before in the same phase."""
     if not ids:
         return 0
-    codes = pa.chunked_array(ids).combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    keys = codes * (int(phase.max()) + 1) + phase
+    keys = _coded(ids).astype(np.int64) * (int(phase.max()) + 1) + phase
     return len(keys) - len(np.unique(keys))
+
+
+def _coded(texts: list[pa.Array]) -> Int32s:
+    """A number for each different text, -1 where null."""
+    if not texts:
+        return np.empty(0, np.int32)
+    return _filled(pa.chunked_array(texts).combine_chunks().dictionary_encode().indices, -1).astype(np.int32)

@@ -7,21 +7,26 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
+from functools import cache
 from typing import Any
 
 import numpy as np
 import orjson
 
 from analysis import health, rates
+from analysis.capacity import Trial, best_trial, trial, why_best
 from analysis.cost import cost_of
+from analysis.entry import Basis, entry
 from analysis.fairness import Gaps, Indices, gaps, indices, shares, starvation
 from analysis.latency import ADJUSTED, Curve, Floats, Latency, Sample, curve, describe, icl_ms, itl_ms, per_request_ms
-from analysis.load import Run, Slo
+from analysis.load import Phase, Run, Slo, phase_of
+from analysis.phases import by_load, by_part, span_of
 from analysis.requests import OK, TOKEN_SOURCES, Int64s, Mask, Requests
 from analysis.service import ServiceCurve, service_curve
-from analysis.tokens import TokenTable, tabulate
-from analysis.window import Window, Windows, find_windows
+from analysis.sessions import sessions
+from analysis.timeline import edges_every, spans_between, timeline
+from analysis.tokens import tabulate
+from analysis.window import Window, Windows, find_windows, measured_parts, parts_by_load
 from fairshare_locust.record.record import OUTCOMES
 
 __all__ = ["SCHEMA", "Curves", "Span", "Summary", "Timeline", "summarise"]
@@ -44,23 +49,29 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Span:
-    """A phase as drawn behind a timeline."""
+    """A part of a phase as drawn behind a timeline; `phase` is "" where the run has only one."""
 
     name: str
     start_s: float
     end_s: float
     measured: bool
+    phase: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What the figures draw beside the summary; per tenant, in the profile's order."""
+    """What the figures draw beside the summary; per tenant, in the profile's order.
+
+    Attributes:
+        sub_windows_s: start and end of each stretch of the fairness series.
+    """
 
     ttft_scheduled: tuple[Curve, ...]
     tpot: tuple[Curve, ...]
     e2e_scheduled: tuple[Curve, ...]
     timeline: Timeline
     phases: tuple[Span, ...]
+    sub_windows_s: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,38 +130,88 @@ def summarise(run: Run, progress: Callable[[float], None] = lambda _: None) -> S
     """All numbers of a run. `progress` is told the share of the work that is done."""
     requests, profile = run.requests, run.profile
     known_until_s = _known_until_s(run)
-    windows = find_windows(run.phases, [tenant.id for tenant in profile.tenants], known_until_s)
-    sub_windows = windows.common.sub_windows(profile.fairness_window_s)
-    timeline_edges = _timeline_edges(run, known_until_s)
-
+    end_ns = _end_ns(run, known_until_s)
     latencies = per_request_ms(requests)
     met = rates.met_slos(requests, profile.tenants, latencies)
     progress(0.1)
-    cells = [*windows.tenants, *(Window((span,)) for span in sub_windows), *map(Window, _pairs(timeline_edges))]
-    table = tabulate(requests, len(profile.tenants), met, cells)
+
+    parts = measured_parts(run.phases, known_until_s)
+    measured = Window.union(map(span_of, parts))
+    choice = _choose(run, parts, met)
+    windows = choice.windows
+    sub_windows = windows.common.sub_windows(profile.fairness_window_s)
+    drawn_edges = _drawn_edges(end_ns)
+    series_edges = edges_every(profile.fairness_window_s, end_ns)
+    spans = [*map(span_of, parts), *sub_windows, *spans_between(drawn_edges), *spans_between(series_edges)]
+    table = tabulate(requests, len(profile.tenants), met, [Window((span,)) for span in spans])
+    basis = Basis(requests, profile, latencies, met, table)
     progress(0.3)
 
-    service = [service_curve(requests, profile, code, windows.whole) for code in range(len(profile.tenants))]
+    service = [service_curve(requests, profile, code, measured) for code in range(len(profile.tenants))]
+
+    @cache  # dear, and where one part is all that is measured, it is asked for twice
+    def gaps_in(spans: tuple[tuple[int, int], ...]) -> Gaps:
+        return gaps(requests, profile, service, spans)
+
     progress(0.6)
-    tenants, totals, described = _tenants(run, windows, table, latencies, met, service)
+    tenants, totals, described = _tenants(basis, windows, service)
     progress(0.8)
     content = {
         "schema": SCHEMA,
         "run": _run(run),
         "verdict": _verdict(run, windows, known_until_s, described).as_json(),
-        "window": _window(run, windows),
+        "window": _window(run, choice, basis),
         "tenants": tenants,
         "totals": totals,
-        "fairness": _fairness(run, windows, table, met, service, sub_windows),
+        "fairness": _fairness(basis, windows, gaps_in, sub_windows),
+        "phases": by_part(basis, parts, gaps_in),
+        "timeline": timeline(basis, series_edges),
         "interference": None,
         "gpu": None,
         "server": None,
-        "cost": _cost(run, windows, table, met),
+        "cost": _cost(basis, windows),
         "sources": _sources(run),
     }
     progress(1.0)
-    curves = _curves(run, windows, latencies, table, timeline_edges)
+    curves = _curves(run, basis, windows, drawn_edges, sub_windows)
     return Summary(content, curves, tuple(tenant.slo for tenant in profile.tenants))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The windows of the headline figures, and why these; `trials` where all tenants ran at several loads."""
+
+    windows: Windows
+    why: str
+    trials: tuple[Trial, ...] = ()
+
+
+def _choose(run: Run, parts: Sequence[Phase], met: Mask) -> _Choice:
+    """Where all tenants ran together if they did, at the highest load that they bore; else where each of them ran."""
+    tenants = [tenant.id for tenant in run.profile.tenants]
+    loads = parts_by_load(parts)
+    if len(loads) > 1:
+        trials = tuple(
+            trial(run.requests, run.profile, met, load, find_windows(some, tenants)) for load, some in loads.items()
+        )
+        return _Choice(best_trial(trials).windows, why_best(trials), trials)
+    chosen = next(iter(loads.values()), tuple(parts))
+    if not parts:
+        why = "nothing was measured"
+    elif not loads:
+        why = "no phase has all tenants: each is measured in the phases that it took part in"
+    elif len(chosen) < len(parts):
+        why = (
+            "all tenants take part in it"
+            if len({phase_of(part.name) for part in chosen}) == 1
+            else ("all tenants take part in them")
+        )
+    else:
+        why = "all that is measured"
+    windows = find_windows(chosen, tenants)
+    if loads and len({window for window in windows.tenants if window}) > 1:
+        why += "; each tenant while it was there"
+    return _Choice(windows, why)
 
 
 def _known_until_s(run: Run) -> float:
@@ -179,16 +240,21 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
-def _window(run: Run, windows: Windows) -> dict[str, Any]:
+def _window(run: Run, choice: _Choice, basis: Basis) -> dict[str, Any]:
+    windows = choice.windows
     return {
         "start_s": windows.common.start_s,
         "end_s": windows.common.end_s,
         "length_s": windows.common.length_s if windows.common else None,
         "fairness_window_s": run.profile.fairness_window_s,
+        "phases": list(windows.phases),
+        "why": choice.why,
+        "spans": [[start / 1e9, end / 1e9] for start, end in windows.common.spans],
         "tenants": {
             tenant.id: [[start / 1e9, end / 1e9] for start, end in window.spans]
             for tenant, window in zip(run.profile.tenants, windows.tenants, strict=True)
         },
+        "loads": [{**by_load(basis, one.load, one.windows), "held": one.held} for one in choice.trials] or None,
     }
 
 
@@ -202,79 +268,52 @@ class _Described:
 
 
 def _tenants(
-    run: Run,
-    windows: Windows,
-    table: TokenTable,
-    latencies: Mapping[str, Floats],
-    met: Mask,
-    service: Sequence[ServiceCurve],
+    basis: Basis, windows: Windows, service: Sequence[ServiceCurve]
 ) -> tuple[dict[str, Any], dict[str, Any], list[_Described]]:
     """The entries of each tenant and of all together. A total counts each tenant's requests in its own window."""
-    requests = run.requests
+    requests = basis.requests
     contents: dict[str, Any] = {}
     described, icl, itl = [], [], []
     starved: list[float | None] = []
-    pooled = np.zeros(len(requests), np.bool_)
-    for code, (tenant, window) in enumerate(zip(run.profile.tenants, windows.tenants, strict=True)):
-        of_tenant = requests.tenant == code
-        chosen = of_tenant & window.contains(requests.scheduled_ns)
-        pooled |= chosen
-        missed_tokens, good_tokens = table.within(window)[code].tolist()
-        counted = rates.tally(
-            requests, of_tenant, window, met, has_slo=tenant.slo is not None, tokens=(missed_tokens, good_tokens)
-        )
+    for code, (tenant, window) in enumerate(zip(basis.profile.tenants, windows.tenants, strict=True)):
+        chosen = basis.scheduled([(code, window)])
+        counted = basis.tally(code, window)
         icl.append(icl_ms(requests, chosen))
         itl.append(itl_ms(requests, chosen))
-        statistics = _latencies(requests, latencies, chosen, icl[-1], itl[-1])
+        statistics = _latencies(basis, chosen, icl[-1], itl[-1])
         starved.append(_largest(starvation(requests, code, service[code], window.spans)))
         contents[tenant.id] = {
             "weight": tenant.weight,
-            **_entry(
-                counted, window.length_s, rates.makespan_tokens_per_s(requests, of_tenant), starved[-1], statistics
-            ),
+            **entry(counted, window.length_s, statistics),
+            "makespan_tokens_per_s": rates.makespan_tokens_per_s(requests, basis.of_tenant(code)),
+            "starvation_s_max": starved[-1],
         }
         contents[tenant.id]["itl_ms"]["share_of_requests"] = _telling_share(requests, chosen)
         described.append(_Described(counted, statistics["send_lag_ms"], statistics["ttft_ms"]))
-    total = rates.Tally.total(each.counted for each in described)
-    everything = rates.makespan_tokens_per_s(requests, np.ones(len(requests), np.bool_))
-    statistics = _latencies(requests, latencies, pooled, Sample.pooled(icl), Sample.pooled(itl))
-    totals = {"weight": None, **_entry(total, windows.whole.length_s, everything, _largest(starved), statistics)}
+    pooled = basis.scheduled(enumerate(windows.tenants))
+    totals = {
+        "weight": None,
+        **entry(
+            rates.Tally.total(each.counted for each in described),
+            windows.whole.length_s,
+            _latencies(basis, pooled, Sample.pooled(icl), Sample.pooled(itl)),
+        ),
+        "makespan_tokens_per_s": rates.makespan_tokens_per_s(requests, np.ones(len(requests), np.bool_)),
+        "starvation_s_max": _largest(starved),
+    }
     totals["itl_ms"]["share_of_requests"] = _telling_share(requests, pooled)
     return contents, totals, described
 
 
-def _entry(
-    counted: rates.Tally,
-    length_s: float,
-    makespan_tokens_per_s: float | None,
-    starvation_s_max: float | None,
-    latencies: Mapping[str, Latency],
-) -> dict[str, Any]:
-    per_s = rates.rates(counted, length_s)
-    return {
-        "scheduled": counted.scheduled,
-        "completed": counted.completed,
-        "failed": counted.failed,
-        **asdict(per_s),
-        "makespan_tokens_per_s": makespan_tokens_per_s,
-        "slo_attainment": counted.slo_attainment,
-        "starvation_s_max": starvation_s_max,
-        "output_tokens": counted.tokens,
-        **{name: latency.as_json() for name, latency in latencies.items()},
-    }
-
-
-def _latencies(
-    requests: Requests, latencies: Mapping[str, Floats], chosen: Mask, icl: Sample, itl: Sample
-) -> dict[str, Latency]:
+def _latencies(basis: Basis, chosen: Mask, icl: Sample, itl: Sample) -> dict[str, Latency]:
     """Every latency of the chosen requests; `_adjusted` counts each failed one as +inf."""
-    ok = chosen & (requests.outcome == OK)
+    ok = chosen & (basis.requests.outcome == OK)
     failed = int(chosen.sum() - ok.sum())
     return {
-        **{name: describe(values[chosen]) for name, values in latencies.items()},
+        **basis.described(chosen),
         "icl_ms": describe(icl),
         "itl_ms": describe(itl),
-        **{f"{name}_adjusted": describe(latencies[name][ok], failed=failed) for name in ADJUSTED},
+        **{f"{name}_adjusted": describe(basis.latencies[name][ok], failed=failed) for name in ADJUSTED},
     }
 
 
@@ -285,26 +324,24 @@ def _telling_share(requests: Requests, chosen: Mask) -> float | None:
 
 
 def _fairness(
-    run: Run,
+    basis: Basis,
     windows: Windows,
-    table: TokenTable,
-    met: Mask,
-    curves: Sequence[ServiceCurve],
-    sub_windows: Sequence[tuple[int, int]],
+    gaps_in: Callable[[tuple[tuple[int, int], ...]], Gaps],
+    sub_windows: tuple[tuple[int, int], ...],
 ) -> dict[str, Any] | None:
     if not windows.common:
         return None
-    requests, profile = run.requests, run.profile
-    counted = shares(requests, profile, table, met, sub_windows)
+    requests, profile = basis.requests, basis.profile
+    counted = shares(requests, profile, basis.table, basis.met, sub_windows)
     stretches = [indices(counted, profile, stretch) for stretch in range(len(sub_windows))]
-    over_all = gaps(requests, profile, curves, windows.common.spans)
+    over_all = gaps_in(windows.common.spans)
     return {
         **asdict(indices(counted.together(), profile)),
         **{field.name: _largest(getattr(over_all, field.name)) for field in fields(Gaps)},
         "series": {
             "t_s": [start / 1e9 for start, _ in sub_windows],
             **{field.name: [getattr(one, field.name) for one in stretches] for field in fields(Indices)},
-            **asdict(gaps(requests, profile, curves, sub_windows)),
+            **asdict(gaps_in(sub_windows)),
         },
     }
 
@@ -313,14 +350,14 @@ def _largest(values: Sequence[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _cost(run: Run, windows: Windows, table: TokenTable, met: Mask) -> dict[str, Any] | None:
+def _cost(basis: Basis, windows: Windows) -> dict[str, Any] | None:
     """Cost in the common window; where tenants never ran together, of each in its own window."""
-    profile = run.profile
+    profile = basis.profile
     if profile.gpu_hour_usd is None:
         return None
 
     def cost_in(window: Window) -> tuple[float | None, tuple[float | None, ...]]:
-        got = shares(run.requests, profile, table, met, window.spans).together()
+        got = shares(basis.requests, profile, basis.table, basis.met, window.spans).together()
         cost = cost_of(
             profile.gpu_hour_usd or 0.0,
             profile.gpus,
@@ -358,8 +395,10 @@ def _sources(run: Run) -> dict[str, Any]:
     """Where the numbers come from: counts over the whole run, every phase included."""
     requests = run.requests
     tenants = {}
+    conversations = sessions(requests, len(run.profile.tenants))
     for code, tenant in enumerate(run.profile.tenants):
         of_tenant = requests.tenant == code
+        talks = conversations[code]
         by_outcome = np.bincount(requests.outcome[of_tenant], minlength=len(OUTCOMES))
         by_phase = np.bincount(requests.phase[of_tenant], minlength=len(requests.phases))
         by_source = np.bincount(requests.tokens_from[of_tenant] + 1, minlength=len(TOKEN_SOURCES) + 1)[1:]
@@ -373,6 +412,8 @@ def _sources(run: Run) -> dict[str, Any]:
                 source: count / int(by_source.sum()) if by_source.sum() else None
                 for source, count in zip(TOKEN_SOURCES, by_source.tolist(), strict=True)
             },
+            "sessions": talks.count if talks else None,
+            "mean_turns": talks.mean_turns if talks else None,
             "locust_requests": counts.requests if counts else None,
             "locust_failures": counts.failures if counts else None,
             "agree": (counts.requests, counts.failures) == (records, records - int(by_outcome[OK])) if counts else None,
@@ -404,36 +445,40 @@ _TIMELINE_STRETCHES = 120
 _NICE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 
-def _timeline_edges(run: Run, known_until_s: float) -> Int64s:
-    """Edges from t = 0 to the end of the run, at a round number of seconds apart; the last stretch may be shorter."""
+def _end_ns(run: Run, known_until_s: float) -> int:
+    """The end of the run: of its last phase, if it ended by itself."""
     ends = [phase.end_s for phase in run.phases if math.isfinite(phase.end_s)] if run.state == "complete" else []
-    end_ns = round(max(known_until_s, *ends, 0.0) * 1e9) if ends else round(known_until_s * 1e9)
-    step_s = next((step for step in _NICE_SECONDS if end_ns <= step * 1e9 * _TIMELINE_STRETCHES), _NICE_SECONDS[-1])
-    edges = np.arange(0, end_ns, round(step_s * 1e9))
-    return np.append(edges, end_ns).astype(np.int64)
+    return round(max(known_until_s, *ends, 0.0) * 1e9) if ends else round(known_until_s * 1e9)
 
 
-def _pairs(edges: Int64s) -> list[tuple[tuple[int, int]]]:
-    return [((int(start), int(end)),) for start, end in pairwise(edges)]
+def _drawn_edges(end_ns: int) -> Int64s:
+    """Edges a round number of seconds apart, so few that a figure can show them."""
+    return edges_every(
+        next((step for step in _NICE_SECONDS if end_ns <= step * 1e9 * _TIMELINE_STRETCHES), _NICE_SECONDS[-1]), end_ns
+    )
 
 
-def _curves(run: Run, windows: Windows, latencies: Mapping[str, Floats], table: TokenTable, edges_ns: Int64s) -> Curves:
-    chosen = [
-        (run.requests.tenant == code) & window.contains(run.requests.scheduled_ns)
-        for code, window in enumerate(windows.tenants)
-    ]
-    tokens = np.zeros((len(chosen), len(edges_ns) - 1))
-    for index, span in enumerate(_pairs(edges_ns)):
-        tokens[:, index] = table.within(Window(span)).sum(axis=1)
+def _curves(
+    run: Run, basis: Basis, windows: Windows, edges_ns: Int64s, sub_windows: Sequence[tuple[int, int]]
+) -> Curves:
+    chosen = [basis.scheduled([(code, window)]) for code, window in enumerate(windows.tenants)]
     edges_s = edges_ns / 1e9
+    several = len({phase_of(phase.name) for phase in run.phases}) > 1
     return Curves(
-        ttft_scheduled=tuple(curve(latencies["ttft_scheduled_ms"][mask]) for mask in chosen),
-        tpot=tuple(curve(latencies["tpot_ms"][mask]) for mask in chosen),
-        e2e_scheduled=tuple(curve(latencies["e2e_scheduled_ms"][mask]) for mask in chosen),
-        timeline=Timeline(edges_s, tokens / np.diff(edges_s)),
+        ttft_scheduled=tuple(curve(basis.latencies["ttft_scheduled_ms"][mask]) for mask in chosen),
+        tpot=tuple(curve(basis.latencies["tpot_ms"][mask]) for mask in chosen),
+        e2e_scheduled=tuple(curve(basis.latencies["e2e_scheduled_ms"][mask]) for mask in chosen),
+        timeline=Timeline(edges_s, basis.table.in_spans(spans_between(edges_ns)) / np.diff(edges_s)),
         phases=tuple(
-            Span(phase.name, phase.start_s, min(phase.end_s, float(edges_s[-1])), phase.measured)
+            Span(
+                phase.name,
+                phase.start_s,
+                min(phase.end_s, float(edges_s[-1])),
+                phase.measured,
+                phase_of(phase.name) if several else "",
+            )
             for phase in run.phases
             if phase.start_s < edges_s[-1]
         ),
+        sub_windows_s=tuple((start / 1e9, end / 1e9) for start, end in sub_windows),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,19 @@ class TokenTable:
         """Tokens inside a window whose edges are edges of the table: shape (tenants, 2)."""
         inside: npt.NDArray[np.float64] = self.tokens[:, :, window.contains(self.edges_ns[:-1])].sum(axis=2)
         return inside
+
+    def in_spans(self, spans: Sequence[tuple[int, int]]) -> npt.NDArray[np.float64]:
+        """Tokens inside each span `[start, end)`, whose ends are edges of the table: shape (tenants, spans).
+
+        Args:
+            spans: not empty, disjoint and ascending.
+        """
+        tokens = np.append(self.tokens.sum(axis=1), np.zeros((len(self.tokens), 1)), axis=1)  # a span may end the table
+        if not spans:
+            return np.zeros((len(self.tokens), 0))
+        ends = np.searchsorted(self.edges_ns, np.array(spans, np.int64).ravel())
+        sums: npt.NDArray[np.float64] = np.add.reduceat(tokens, ends, axis=1)[:, ::2]
+        return sums
 
 
 def tabulate(requests: Requests, tenants: int, met_slos: Mask, windows: Iterable[Window]) -> TokenTable:

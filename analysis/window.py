@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.load import Phase
+from analysis.load import Phase, phase_of
 from analysis.requests import Int64s, Mask
 
-__all__ = ["Window", "Windows", "find_windows"]
+__all__ = ["Window", "Windows", "find_windows", "measured_parts", "parts_by_load"]
 
 
 @dataclass(frozen=True)
@@ -76,30 +76,47 @@ class Window:
 
 @dataclass(frozen=True)
 class Windows:
-    """Where each tenant is measured, where all are compared, and where any is measured."""
+    """Where each tenant is measured, where all are compared, where any is measured, and in which parts that is."""
 
     tenants: tuple[Window, ...]
     common: Window
     whole: Window
+    phases: tuple[str, ...] = ()
 
 
-def find_windows(phases: Sequence[Phase], tenants: Sequence[str], known_until_s: float) -> Windows:
-    """Windows from the phases of a run: a tenant's window is the measured phases that list it.
-
-    The common window is where every tenant that is measured at all is measured. It is empty when they never
-    run together, or when of several tenants only one was measured.
+def measured_parts(phases: Sequence[Phase], known_until_s: float) -> tuple[Phase, ...]:
+    """The parts that are measured, as far as something is known of them, ascending.
 
     Args:
         known_until_s: nothing is known of what came after; inf for a run that ended by itself.
     """
+    known = (replace(phase, end_s=min(phase.end_s, known_until_s)) for phase in phases if phase.measured)
+    return tuple(sorted((part for part in known if part.start_s < part.end_s), key=lambda part: part.start_s))
+
+
+def parts_by_load(parts: Sequence[Phase]) -> dict[float, tuple[Phase, ...]]:
+    """The parts of the phases in which all tenants took part that are measured anywhere; keys: the load, ascending.
+
+    A phase has a tenant that is there in one of its parts. Empty when no phase has all of them.
+    """
+    everybody = {tenant for part in parts for tenant in part.tenants}
+    there: dict[str, set[str]] = {}
+    for part in parts:
+        there.setdefault(phase_of(part.name), set()).update(part.tenants)
+    shared = [part for part in parts if there[phase_of(part.name)] == everybody]
+    return {
+        load: tuple(part for part in shared if part.load == load) for load in sorted({part.load for part in shared})
+    }
+
+
+def find_windows(parts: Sequence[Phase], tenants: Sequence[str]) -> Windows:
+    """Windows from measured parts of a run: a tenant's window is the parts that list it.
+
+    The common window is where every tenant that is measured at all is measured. It is empty when they never
+    run together, or when of several tenants only one was measured.
+    """
     own = tuple(
-        Window.of_seconds(
-            *(
-                (phase.start_s, min(phase.end_s, known_until_s))
-                for phase in phases
-                if phase.measured and tenant in phase.tenants
-            )
-        )
+        Window.of_seconds(*((part.start_s, part.end_s) for part in parts if tenant in part.tenants))
         for tenant in tenants
     )
     measured = [window for window in own if window]
@@ -108,4 +125,5 @@ def find_windows(phases: Sequence[Phase], tenants: Sequence[str], known_until_s:
         common = measured[0]
         for window in measured[1:]:
             common = common.intersect(window)
-    return Windows(own, common, Window.union(span for window in own for span in window.spans))
+    whole = Window.union(span for window in own for span in window.spans)
+    return Windows(own, common, whole, tuple(part.name for part in parts))

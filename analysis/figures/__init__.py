@@ -21,11 +21,12 @@ class Picture:
 
 
 def draw_figures(summary: Summary, folder: Path) -> Iterator[Picture]:
-    """Draw every figure into `folder`, one at a time."""
-    from analysis.figures import fairness, tails, throughput, ttft
+    """Draw every figure into `folder`, one at a time; that of the load where there were several loads."""
+    from analysis.figures import fairness, load, tails, throughput, timeline, ttft
     from analysis.figures.style import applied, save
 
-    for module in (ttft, tails, throughput, fairness):
+    several_loads = summary.content["window"]["loads"] is not None
+    for module in (ttft, tails, throughput, fairness, timeline, *((load,) if several_loads else ())):
         path = folder / f"{module.NAME}.png"
         with applied():
             save(module.draw(summary), path)

@@ -28,9 +28,19 @@ def draw(summary: Summary) -> Figure:
     if all(value is None for name in names for value in series[name]):
         no_data(axes, "no token arrived in the window")
         return figure
-    edges_s = [*series["t_s"], window["end_s"]]
+    edges_s: list[float] = []
+    places: list[int | None] = []  # the stretch of the series between two edges; None between spans of the window
+    for place, (start_s, end_s) in enumerate(summary.curves.sub_windows_s):
+        if not edges_s:
+            edges_s.append(start_s)
+        elif edges_s[-1] < start_s:
+            places.append(None)
+            edges_s.append(start_s)
+        places.append(place)
+        edges_s.append(end_s)
     for name, (colour, dashes) in zip(names, MEASURES, strict=True):
-        values = [math.nan if value is None else value for value in series[name]]
+        known = [math.nan if value is None else value for value in series[name]]
+        values = [math.nan if place is None else known[place] for place in places]
         counted = sum(value is not None for value in series[name])
         label = f"{METRICS[name].label} (n = {counted})"
         axes.stairs(values, edges_s, baseline=None, label=label, color=colour, linestyle=dashes, linewidth=1.6)

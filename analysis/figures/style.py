@@ -42,12 +42,18 @@ _STYLE = {
 }
 
 
-def new_figure(summary: Summary, panels: int = 1, *, height: float = 4.0) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with panels side by side, headed by the run's name, its verdict, and whether it was simulated."""
+def new_figure(
+    summary: Summary, panels: int = 1, *, stacked: bool = False, height: float = 4.0
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure headed by the run's name, its verdict, and whether it was simulated.
+
+    Its panels stand side by side, or `stacked` over one another with one horizontal axis.
+    """
     run, verdict = summary.content["run"], summary.content["verdict"]
-    figure = Figure(figsize=(8 if panels == 1 else 11, height), layout="constrained")
+    figure = Figure(figsize=(8 if panels == 1 or stacked else 11, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
+    shape = (panels, 1) if stacked else (1, panels)
+    axes = figure.subplots(*shape, squeeze=False, sharex=stacked).ravel()
     words = [shown(str(run["name"]), 40), "simulated server, no GPU" if run["simulated"] else None]
     words.append(f"verdict: {verdict['status']}" if verdict["status"] != "valid" else None)
     figure.suptitle(" · ".join(filter(None, words)), x=0.01, ha="left", fontsize=9, color="#555555")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures.shading import name_phases, shade
 from analysis.figures.style import legend, new_figure, no_data, shown, tenant_line
-from analysis.summary import Span, Summary
+from analysis.summary import Summary
 
 NAME = "throughput"
 TITLE = "Output tokens per second"
@@ -21,7 +21,8 @@ def draw(summary: Summary) -> Figure:
     if not timeline.tokens_per_s.any():
         no_data(axes, "no token arrived")
         return figure
-    shade(axes, summary.curves.phases, float(timeline.edges_s[-1]))
+    shade(axes, summary.curves.phases)
+    name_phases(axes, summary.curves.phases, float(timeline.edges_s[-1]))
     for index, (tenant, entry) in enumerate(summary.content["tenants"].items()):
         label = f"{shown(tenant)} (n = {entry['output_tokens']:,.0f} tokens)"
         axes.stairs(timeline.tokens_per_s[index], timeline.edges_s, label=label, linewidth=1.6, **tenant_line(index))
@@ -32,23 +33,3 @@ def draw(summary: Summary) -> Figure:
     axes.set_ylabel("output [tokens/s]")
     legend(figure, axes)
     return figure
-
-
-def shade(axes: Axes, phases: tuple[Span, ...], end_s: float) -> None:
-    """Grey behind what is not measured, with the phase's name where there is room for it."""
-    for phase in phases:
-        if phase.measured or phase.end_s <= phase.start_s:
-            continue
-        axes.axvspan(phase.start_s, phase.end_s, color="#e8e8e8", zorder=0, linewidth=0)
-        if (phase.end_s - phase.start_s) / end_s > 0.011 * len(phase.name):
-            axes.annotate(
-                phase.name,
-                ((phase.start_s + phase.end_s) / 2, 1.0),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontsize=7,
-                color="#777777",
-            )

@@ -11,7 +11,7 @@ import jinja2
 from analysis.figures import Picture
 from analysis.intervals import PERCENTILES
 from analysis.metrics import METRICS
-from analysis.report import numbers
+from analysis.report import numbers, phases
 from analysis.summary import Summary
 
 __all__ = ["page"]
@@ -69,6 +69,11 @@ def page(summary: Summary, pictures: Iterable[Picture]) -> str:
         headline=_HEADLINE,
         percentiles=list(PERCENTILES),
         fairness_rows=_fairness_rows(content["fairness"]),
+        figures_from=phases.headline(content),
+        phase_columns=[(METRICS[name], rank) for name, rank in phases.COLUMNS],
+        parts=phases.titled(content),
+        doubts=list(phases.doubts(content)),
+        conversations=phases.conversations(content),
         pictures=[
             {
                 "title": picture.title,

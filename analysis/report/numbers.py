@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["UNDEFINED", "count", "number", "percentile", "ratio", "share"]
+__all__ = ["UNDEFINED", "count", "number", "percentile", "ratio", "share", "stamp"]
 
 UNDEFINED = "-"
 
@@ -30,6 +30,11 @@ def percentile(latency: dict[str, Any], name: str) -> str:
 def ratio(value: float | None) -> str:
     """A ratio such as Jain's index."""
     return UNDEFINED if value is None else f"{value:.3f}"
+
+
+def stamp(value_s: float) -> str:
+    """A time on the run clock, to a tenth of a second."""
+    return f"{value_s:,.1f}".removesuffix(".0")
 
 
 def share(value: float | None) -> str:

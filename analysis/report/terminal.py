@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.metrics import METRICS
-from analysis.report.numbers import count, failures_beside_valid, number, percentile, ratio, share
+from analysis.report import phases
+from analysis.report.numbers import count, failures_beside_valid, number, percentile, ratio, share, stamp
 from analysis.summary import Summary
 
 __all__ = ["print_summary"]
@@ -22,12 +23,19 @@ def print_summary(summary: Summary, report: Path, console: Console) -> None:
     content = summary.content
     console.print(_head(content["run"], content["window"]))
     _print_verdict(content["verdict"], content["totals"], console)
+    headline = phases.headline(content)
+    if headline:
+        console.print(Text(f"figures from {headline}"))
     console.print()
     console.print(_tenants(content, console.width))
     console.print()
     for line in _failures(content):
         console.print(Text(line))
     console.print(Text(_fairness(content)))
+    talk = phases.conversations(content)
+    if talk:
+        console.print(Text(talk))
+    _print_phases(content, console)
     notes = f"* {METRICS['ttft_scheduled_ms'].label}: counted from when a request was due."
     if _indicative(content):
         notes += " ~ indicative: too few samples."
@@ -48,7 +56,7 @@ def _shortest(path: Path) -> Path:
 def _head(run: dict[str, Any], window: dict[str, Any]) -> Text:
     words = [str(run["name"])]
     if window["start_s"] is not None:
-        words.append(f"window {window['start_s']:g} to {window['end_s']:g} s")
+        words.append(f"window {' and '.join(f'{stamp(start)} to {stamp(end)}' for start, end in window['spans'])} s")
     if run["simulated"]:
         words.append("simulated server, no GPU")
     return Text(" · ".join(words), style="bold")
@@ -81,18 +89,52 @@ def _tenants(content: dict[str, Any], width: int) -> Table:
     several = len(rows) > 1
     if several:
         rows.append(("total", _cells(content["totals"])))
+    table = _table(titles, rows, width)
+    for place, (name, cells) in enumerate(rows, 1):
+        table.add_row(name, *cells, style="bold" if several and place == len(rows) else "")
+    return table
+
+
+def _table(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], width: int) -> Table:
+    """A table with room for the tenants' names and cells of all rows; the rows themselves are still to be added."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     widths = [
         max(len(text) for text in (*title.split("\n"), *(cells[place] for _, cells in rows)))
         for place, title in enumerate(titles)
     ]
-    room = width - sum(widths) - len(widths)
-    table.add_column("\ntenant", overflow="ellipsis", no_wrap=True, max_width=max(8, min(room, 32)))
+    room = max(8, min(width - sum(widths) - len(widths), 32))
+    longest = max(len(name) for name in ("tenant", *(name for name, _ in rows)))
+    table.add_column("\ntenant", overflow="ellipsis", no_wrap=True, width=min(room, longest))
     for title, wide in zip(titles, widths, strict=True):
         table.add_column(title, justify="right", no_wrap=True, min_width=wide)
-    for place, (name, cells) in enumerate(rows, 1):
-        table.add_row(name, *cells, style="bold" if several and place == len(rows) else "")
     return table
+
+
+_SHORT = {"ttft_scheduled_ms": "TTFT*", "e2e_scheduled_ms": "e2e*", "slo_attainment": "SLO"}
+
+
+def _print_phases(content: dict[str, Any], console: Console) -> None:
+    """What each tenant got in each of several measured parts; all rows stand below one heading."""
+    if len(content["phases"]) < 2:
+        return
+    titles = ["requests\nok/due"]
+    for name, rank in phases.COLUMNS:
+        metric = METRICS[name]
+        titles.append(f"{_SHORT.get(name, metric.label)}\n{f'{rank} ms' if rank else metric.unit or 'met'}")
+    parts = phases.titled(content)
+    every = [(tenant, cells) for _, rows in parts for tenant, _, cells in rows]
+    console.print()
+    console.print(_table(titles, every, console.width))
+    for title, rows in parts:
+        console.print(Text(title, style="bold"))
+        table = _table(titles, every, console.width)
+        table.show_header = False
+        for tenant, _, cells in rows:
+            table.add_row(tenant, *cells)
+        console.print(table)
+    for line in phases.doubts(content):
+        console.print(Text(line))
+    console.print()
 
 
 def _cells(entry: dict[str, Any]) -> list[str]:
@@ -130,4 +172,6 @@ def _fairness(content: dict[str, Any]) -> str:
 
 def _indicative(content: dict[str, Any]) -> bool:
     cells = [cell for entry in content["tenants"].values() for cell in _cells(entry)]
+    if len(content["phases"]) > 1:
+        cells += [cell for _, rows in phases.titled(content) for *_, own in rows for cell in own]
     return any(cell.startswith("~") for cell in cells)

@@ -15,7 +15,7 @@ from analysis.load import Phase, Profile, Run, Tenant, load_run
 from analysis.requests import Requests, read_requests
 from fairshare_locust.record import RequestRecord
 
-__all__ = ["columns", "phases", "profile", "record", "run", "worker", "write_run"]
+__all__ = ["columns", "part", "phases", "profile", "record", "run", "worker", "write_run"]
 
 WINDOW = (0.0, 10.0)
 
@@ -64,6 +64,21 @@ def phases(tenants: Sequence[str], *spans: tuple[str, float, float, bool]) -> tu
         Phase(name=name, start_s=start, end_s=end, measured=measured, tenants=tuple(tenants))
         for name, start, end, measured in spans
     )
+
+
+def part(
+    name: str, start_s: float, end_s: float, tenants: Iterable[str], load: float | None = None, *, measured: bool = True
+) -> dict[str, Any]:
+    """An entry of `phases` in `run.json`; without a load it has no such key."""
+    spelled = {} if load is None else {"load": load}
+    return {
+        "name": name,
+        "start_s": float(start_s),
+        "end_s": float(end_s),
+        "measured": measured,
+        "tenants": list(tenants),
+        **spelled,
+    }
 
 
 def write_run(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.figures import draw_figures, fairness, tails, throughput, ttft
+from analysis.figures import draw_figures, fairness, load, tails, throughput, timeline, ttft
 from analysis.figures.style import applied, tenant_line
 from analysis.load import Slo, Tenant
 from analysis.summary import Summary, summarise
-from tests.analysis.build import record, run
+from tests.analysis.build import part, record, run
 
-MODULES = (ttft, tails, throughput, fairness)
+MODULES = (ttft, tails, throughput, fairness, timeline)
 
 
 def summary_of(folder: Path, tenants: int, requests: int = 20, *, simulated: bool = True) -> Summary:
@@ -47,6 +48,7 @@ def test_each_figure_is_a_png(tmp_path: Path) -> None:
         "latency_tails.png",
         "throughput.png",
         "fairness.png",
+        "timeline.png",
     ]
     for picture in pictures:
         assert picture.path.read_bytes().startswith(b"\x89PNG")
@@ -60,7 +62,7 @@ def test_a_simulated_server_is_stated(module: ModuleType, tmp_path: Path) -> Non
     assert "simulated" not in texts(draw(module, summary_of(tmp_path / "real", 1, simulated=False)))
 
 
-@pytest.mark.parametrize("module", [ttft, tails, throughput])
+@pytest.mark.parametrize("module", [ttft, tails, throughput, timeline])
 def test_each_tenant_has_its_line_with_its_count(module: ModuleType, tmp_path: Path) -> None:
     figure = draw(module, summary_of(tmp_path, 8, requests=10))
     (legend,) = figure.legends
@@ -100,7 +102,12 @@ def test_without_data_the_reason_stands_in_the_panel(module: ModuleType, tmp_pat
 
 def test_axes_carry_units(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, 1)
-    for module, units in ((ttft, ["[ms]"]), (tails, ["[ms]", "[ms/token]", "[ms]"]), (throughput, ["[tokens/s]"])):
+    for module, units in (
+        (ttft, ["[ms]"]),
+        (tails, ["[ms]", "[ms/token]", "[ms]"]),
+        (throughput, ["[tokens/s]"]),
+        (timeline, ["[requests/s]", "[tokens/s]", "[ms]"]),
+    ):
         axes = draw(module, summary).axes
         for panel, unit in zip(axes, units, strict=True):
             assert unit in panel.get_xlabel() + panel.get_ylabel()
@@ -110,3 +117,86 @@ def test_no_two_tenants_look_alike() -> None:
     looks = [str(tenant_line(index)) for index in range(24)]
     assert len(set(looks)) == 24
     assert tenant_line(3) == tenant_line(3)
+
+
+SLO = Slo(ttft_ms=300)
+
+
+def steps(folder: Path, *, slo: Slo | None = SLO, tenants: int = 2) -> Summary:
+    """10 s at each of three loads; TTFT grows with the load."""
+    names = [f"tenant-{code}" for code in range(tenants)]
+    records, parts = [], []
+    for place, at_load in enumerate((0.5, 1.0, 4.0)):
+        parts.append(part(f"load-{at_load:g}/warmup", place * 12, place * 12 + 2, names, at_load, measured=False))
+        parts.append(part(f"load-{at_load:g}/measure", place * 12 + 2, place * 12 + 12, names, at_load))
+        records += [
+            record(
+                name,
+                index,
+                phase=parts[-1]["name"],
+                scheduled_s=place * 12.0 + 2 + index / 2,
+                first_token_s=place * 12.0 + 2 + index / 2 + 0.1 * at_load,
+                gaps_us=[20_000] * 9,
+            )
+            for name in names
+            for index in range(20)
+        ]
+    info = {"phases": parts, "ended_s": 36.0}
+    return summarise(run(folder, records, *(Tenant(id=name, slo=slo) for name in names), info=info))
+
+
+def test_several_loads_have_a_figure_of_their_own(tmp_path: Path) -> None:
+    pictures = list(draw_figures(steps(tmp_path), tmp_path))
+    assert pictures[-1].path.name == "load.png"
+    attainment, wait = draw(load, steps(tmp_path)).axes
+    for axes in (attainment, wait):
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["0.5", "1", "4"]
+    lines = {line.get_label(): line for line in attainment.lines}
+    assert np.asarray(lines["tenant-0"].get_ydata()).tolist() == [1.0, 1.0, 0.0]
+    lines = {line.get_label(): line for line in wait.lines}
+    assert np.asarray(lines["tenant-1"].get_ydata()).tolist() == pytest.approx([50.0, 100.0, 400.0])
+
+
+@pytest.mark.parametrize("tenants", [1, 8])
+def test_the_figure_of_the_loads_keeps_inside_its_edges(tmp_path: Path, tenants: int) -> None:
+    figure = draw(load, steps(tmp_path, tenants=tenants))
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == tenants
+    assert figure.bbox.y0 <= legend.get_window_extent().y0
+    for axes in figure.axes:
+        assert legend.get_window_extent().y1 <= axes.get_tightbbox().y0  # type: ignore[union-attr]
+
+
+def test_loads_without_an_slo_say_so(tmp_path: Path) -> None:
+    assert "no tenant has an SLO" in texts(draw(load, steps(tmp_path, slo=None)))
+
+
+def test_phases_are_named_and_shaded(tmp_path: Path) -> None:
+    figure = draw(timeline, steps(tmp_path))
+    named = [text.get_text() for text in figure.axes[0].texts]
+    assert named == ["load-0.5", "load-1", "load-4"]
+    assert all(len(axes.patches) >= 3 for axes in figure.axes)  # a warm-up each, beside the lines' own
+    assert [text.get_text() for text in draw(timeline, summary_of(tmp_path, 1)).axes[0].texts] == ["measure", "drain"]
+
+
+def test_a_long_name_of_a_phase_is_cut_to_its_room(tmp_path: Path) -> None:
+    parts = [part(f"{'x' * 60}{place}/measure", place * 5, place * 5 + 5, "a") for place in range(2)]
+    summary = summarise(run(tmp_path, [record()], Tenant(id="a"), info={"phases": parts, "ended_s": 10.0}))
+    figure = draw(timeline, summary)
+    first, second = (text.get_window_extent() for text in figure.axes[0].texts)
+    assert first.x1 < second.x0
+    assert "…" in texts(figure)
+
+
+def test_tokens_are_asked_for_that_never_came(tmp_path: Path) -> None:
+    refused = summarise(run(tmp_path, [record("a", outcome="connection_error", first_token_s=None)]))
+    assert "no request got a token" in texts(draw(timeline, refused))
+
+
+def test_fairness_has_a_hole_where_it_is_not_measured(tmp_path: Path) -> None:
+    parts = [part("one/measure", 0, 10, "ab"), part("two/measure", 20, 30, "ab")]
+    records = [record(name, place, scheduled_s=place * 5.0 + 1) for name in "ab" for place in (0, 1, 4, 5)]
+    (axes,) = draw(fairness, summarise(run(tmp_path, records, info={"phases": parts, "ended_s": 30.0}))).axes
+    values, edges, _ = axes.patches[0].get_data()  # type: ignore[attr-defined]
+    assert edges.tolist() == [0, 5, 10, 20, 25, 30]
+    assert np.isnan(values).tolist() == [False, False, True, False, False]

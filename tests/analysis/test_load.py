@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import LocustCounts, Slo, Tenant, load_run
+from analysis.load import LocustCounts, Slo, Tenant, load_run, phase_of
 from fairshare_locust.errors import RunDirectoryError
-from tests.analysis.build import record, write_run
+from tests.analysis.build import part, record, write_run
 
 
 def test_the_profile_and_the_phases_are_read(tmp_path: Path) -> None:
@@ -21,6 +21,29 @@ def test_the_profile_and_the_phases_are_read(tmp_path: Path) -> None:
         ("drain", 10.0, 12.0, False),
     ]
     assert run.locust is None
+
+
+def test_attainment_and_load_have_defaults(tmp_path: Path) -> None:
+    tenants = [Tenant(id="a", slo=Slo(ttft_ms=1.0, attainment=0.5))]
+    parts = [part("one/measure", 0, 1, "a", 2.5), part("two/measure", 1, 2, "a")]
+    run = load_run(write_run(tmp_path, [], tenants, info={"phases": parts}))
+    assert run.profile.tenants == tuple(tenants)
+    assert [phase.load for phase in run.phases] == [2.5, 1.0]
+    (tmp_path / "profile.resolved.yaml").write_text("tenants: [{id: a, slo: {ttft_ms: 1}}]")
+    assert load_run(tmp_path).profile.tenants == (Tenant(id="a", slo=Slo(ttft_ms=1.0, attainment=0.95)),)
+
+
+def test_an_attainment_alone_is_no_slo(tmp_path: Path) -> None:
+    write_run(tmp_path, [])
+    (tmp_path / "profile.resolved.yaml").write_text("tenants: [{id: a, slo: {attainment: 0.9}}]")
+    assert load_run(tmp_path).profile.tenants[0].slo is None
+
+
+@pytest.mark.parametrize(
+    ("part_name", "phase"), [("solo-a/measure", "solo-a"), ("measure-1", ""), ("a+b/drain", "a+b")]
+)
+def test_the_phase_of_a_part(part_name: str, phase: str) -> None:
+    assert phase_of(part_name) == phase
 
 
 def test_a_link_to_a_run_is_a_run(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from analysis.report import numbers
 from analysis.report.progress import ProgressBar
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RequestRecord
-from tests.analysis.build import record, worker, write_run
+from tests.analysis.build import part, record, worker, write_run
 
 EVIL = "<script>alert('x')</script>"
 
@@ -86,6 +86,92 @@ def test_what_is_undefined_is_a_dash(tmp_path: Path) -> None:
     assert line_of(text, "a ").split() == ["a", "0/0", "0", "-", "-", "-", "-", "-", "0", "-"]
 
 
+def two_loads(folder: Path, *, late_s: float = 0.0) -> Path:
+    """At load 1 chat keeps its SLO, at load 2 it does not; 4 requests each, and 2 of batch."""
+    records, parts = [], []
+    for place, ttft_s in enumerate((0.1, 0.9)):
+        name, start = f"load-{place + 1}/measure", place * 10.0
+        parts.append(part(name, start, start + 10, ["chat", "batch"], place + 1))
+        for index in range(4):
+            due = start + index
+            sent = due + late_s * place
+            records.append(
+                record(
+                    "chat",
+                    index,
+                    phase=name,
+                    scheduled_s=due,
+                    sent_s=sent,
+                    first_token_s=sent + ttft_s,
+                    gaps_us=[20_000] * 9,
+                    session=f"chat-{index // 2}",
+                    turn=index % 2,
+                )
+            )
+        records += [record("batch", index, phase=name, scheduled_s=start + index) for index in range(2)]
+    tenants = [Tenant(id="chat", slo=Slo(ttft_ms=500)), Tenant(id="batch")]
+    return write_run(folder, records, tenants, info={"phases": parts, "ended_s": 20.0})
+
+
+def test_a_run_of_several_phases_has_a_table_of_them(tmp_path: Path) -> None:
+    text = printed(two_loads(tmp_path))
+    joined = " ".join(text.split())
+    assert (
+        "figures from load-1/measure: highest load at which every SLO held: 1 (2 broke chat's: attainment 0% < 95%)"
+        in joined
+    )
+    assert text.index("figures from") < text.index("tenant ")
+    lines = text.splitlines()
+    # Ten tokens a request, at 0.1 and 0.9 s and every 20 ms after; 40 tokens of chat in 10 s.
+    at = next(index for index, line in enumerate(lines) if line.startswith("load-1/measure, 0 to 10 s, load 1"))
+    assert lines[at + 1].split() == ["chat", "4/4", "~100", "~100", "~20.0", "~280", "4.00", "100.0%"]
+    assert lines[at + 2].split() == ["batch", "2/2", "~500", "~500", "-", "~500", "0.200", "-"]
+    assert lines[at + 3].startswith("load-2/measure, 10 to 20 s, load 2")
+    assert lines[at + 4].split() == ["chat", "4/4", "~900", "~900", "~20.0", "~1,080", "4.00", "0.0%"]
+    assert "conversations, whole run: chat 4 of 2.00 turns on average" in text
+    assert "suspect" not in text
+
+
+def test_one_phase_has_no_table_of_phases(tmp_path: Path) -> None:
+    text = printed(write_run(tmp_path, several("a", 5) + several("b", 5)))
+    assert "figures from" not in text
+    assert "conversations" not in text
+    assert text.count("tenant ") == 1
+    assert "By phase" not in page_of(tmp_path).text
+
+
+def test_a_phase_that_cannot_be_believed_is_named(tmp_path: Path) -> None:
+    folder = two_loads(tmp_path, late_s=0.3)
+    text = " ".join(printed(folder, 400).split())
+    assert "valid: all" in text  # what the figures are from is sound
+    assert "load-2/measure is suspect: chat: send lag p99 300.0 ms" in text
+    assert "load-2/measure is suspect: chat: send lag p99 300.0 ms" in page_of(folder).text
+
+
+def test_the_page_has_the_phases_and_the_figure_of_the_loads(tmp_path: Path) -> None:
+    page = page_of(two_loads(tmp_path))
+    words = " ".join(page.text.split())
+    assert "Figures from load-1/measure: highest load at which every SLO held: 1" in words
+    assert words.index("By phase") < words.index("load-2/measure, 10 to 20 s, load 2") < words.index("Fairness")
+    assert "conversations, whole run: chat 4 of 2.00 turns on average" in words
+    assert sum(tag == "img" for tag, _ in page.tags) == 6
+    assert sum(tag == "td" and attributes.get("class") == "bad" for tag, attributes in page.tags) == 1
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_of_phases_keeps_to_the_terminal(tmp_path: Path, width: int) -> None:
+    names = ["a-tenant-with-a-name-that-is-longer-than-any-column", "b"]
+    parts = [part(f"phase-{place}/measure", place * 10, place * 10 + 10, names) for place in range(2)]
+    records = [record(name, index, scheduled_s=index / 2) for name in names for index in range(30)]
+    text = printed(
+        write_run(tmp_path / "run", records, [Tenant(id=n) for n in names], info={"phases": parts, "ended_s": 20.0}),
+        width,
+    )
+    assert max(len(line) for line in text.splitlines() if not line.startswith("report:")) <= width
+    assert text.count("20/20") == 2
+    assert text.count("10/10") == 2
+
+
 class Page(HTMLParser):
     """Tags with their attributes, and the text."""
 
@@ -126,7 +212,7 @@ def test_whatever_comes_from_the_run_is_escaped(tmp_path: Path) -> None:
 def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     page = page_of(write_run(tmp_path, several("a", 5) + several("b", 5)))
     sources = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")]
-    assert len(sources) == 4
+    assert len(sources) == 5
     assert all(source is not None and source.startswith("data:image/png;base64,") for source in sources)
     assert {"link", "script", "iframe"}.isdisjoint(tag for tag, _ in page.tags)
 
@@ -194,6 +280,11 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 )
 def test_numbers(value: float | None, expected: str) -> None:
     assert numbers.number(value) == expected
+
+
+@pytest.mark.parametrize(("value_s", "expected"), [(0.0, "0"), (70.0, "70"), (6.10142, "6.1"), (3600.5, "3,600.5")])
+def test_stamps(value_s: float, expected: str) -> None:
+    assert numbers.stamp(value_s) == expected
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, "-"), (1.0, "100.0%"), (0.99999, "99.9%"), (0.5, "50.0%")])

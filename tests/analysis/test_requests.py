@@ -138,6 +138,22 @@ def test_a_repeated_id_is_counted_within_its_phase_only() -> None:
     assert read.duplicates == 1
 
 
+def test_turns_and_phases_make_ids_of_their_own() -> None:
+    ids = [("all/a-000001", "measure"), ("all/a-000001.1", "measure"), ("solo/a-000001", "measure"), ("a-000001", "m")]
+    assert columns([record(request_id=name, phase=phase) for name, phase in ids]).duplicates == 0
+    again = [("all/a-000001.1", "measure"), ("all/a-000001.1", "measure"), ("all/a-000001.1", "drain")]
+    assert columns([record(request_id=name, phase=phase) for name, phase in again]).duplicates == 1
+
+
+def test_sessions_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SLAB_BYTES", 500)  # about one record
+    names = ["x", None, "y", "x"]
+    read = columns([record(index=index, session=name, turn=0) for index, name in enumerate(names)])
+    assert read.session.tolist() == [0, -1, 1, 0]
+    assert columns([record()]).session.tolist() == [-1]
+    assert columns([]).session.tolist() == []
+
+
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     seen: list[float] = []
     read_requests(write(tmp_path, record().to_json()), ["a"], seen.append)

@@ -14,7 +14,7 @@ import pytest
 from analysis.load import Slo, Tenant
 from analysis.summary import Summary, summarise
 from fairshare_locust.record import RequestRecord
-from tests.analysis.build import record, run
+from tests.analysis.build import part, record, run
 
 TENANTS = (Tenant(id="a", weight=1.0, slo=Slo(ttft_ms=600.0)), Tenant(id="b", weight=2.0))
 
@@ -79,7 +79,8 @@ def worked(tmp_path: Path) -> dict[str, Any]:
 
 def test_the_top_keys_stand_in_order(worked: dict[str, Any]) -> None:
     assert ", ".join(worked) == (
-        "schema, run, verdict, window, tenants, totals, fairness, interference, gpu, server, cost, sources"
+        "schema, run, verdict, window, tenants, totals, fairness, phases, timeline, "
+        "interference, gpu, server, cost, sources"
     )
     assert worked["interference"] is worked["gpu"] is worked["server"] is None
 
@@ -277,3 +278,97 @@ def test_the_timeline_covers_warm_up_and_drain(tmp_path: Path) -> None:
     assert (timeline.edges_s[0], timeline.edges_s[-1]) == (0, 12)
     tokens = (timeline.tokens_per_s * (timeline.edges_s[1:] - timeline.edges_s[:-1])).sum(axis=1)
     assert tokens.tolist() == pytest.approx([13, 2])
+
+
+def waiting(tenant: str, start_s: float, waits_ms: list[float]) -> list[RequestRecord]:
+    """A request a second from `start_s` on, each with its TTFT."""
+    return [
+        record(tenant, index, scheduled_s=start_s + index, first_token_s=start_s + index + wait_ms / 1000)
+        for index, wait_ms in enumerate(waits_ms)
+    ]
+
+
+def steps(folder: Path, loads: dict[float, list[float]], *tenants: Tenant) -> dict[str, Any]:
+    """The summary of a run with 10 s at each load, and the TTFTs of a's requests there; b asks once a phase."""
+    records, parts = [], []
+    for place, (load, waits_ms) in enumerate(loads.items()):
+        parts.append(part(f"load-{load:g}/measure", place * 10, place * 10 + 10, "ab", load))
+        records += [*waiting("a", place * 10.0, waits_ms), record("b", place, scheduled_s=place * 10 + 5.0)]
+    info = {"phases": parts, "ended_s": len(loads) * 10.0}
+    return summary_of(folder, records, *tenants, info=info).content
+
+
+def test_the_figures_are_from_the_highest_load_that_kept_every_slo(tmp_path: Path) -> None:
+    good, bad = [100.0] * 4, [100.0, 100.0, 700.0, 700.0]
+    content = steps(tmp_path, {1.0: good, 2.0: [*good, 300.0], 3.0: bad}, *TENANTS)
+    window = content["window"]
+    assert window["phases"] == ["load-2/measure"]
+    assert window["why"] == "highest load at which every SLO held: 2 (3 broke a's: attainment 50% < 95%)"
+    assert window["spans"] == [[10.0, 20.0]]
+    assert content["tenants"]["a"]["scheduled"] == 5
+    assert content["totals"]["scheduled"] == 6
+    assert [one["held"] for one in window["loads"]] == [True, True, False]
+    assert [one["load"] for one in window["loads"]] == [1.0, 2.0, 3.0]
+    assert [one["tenants"]["a"]["slo_attainment"] for one in window["loads"]] == [1.0, 1.0, 0.5]
+    assert [one["tenants"]["a"]["slo_broken"] for one in window["loads"]] == [False, False, True]
+    assert [one["tenants"]["b"]["slo_broken"] for one in window["loads"]] == [None, None, None]
+    assert [one["tenants"]["a"]["ttft_scheduled_ms"]["p99"] for one in window["loads"]] == [100.0, 300.0, 700.0]
+
+
+def test_the_share_that_breaks_an_slo_is_the_tenants_own(tmp_path: Path) -> None:
+    patient = (Tenant(id="a", slo=Slo(ttft_ms=600.0, attainment=0.5)), Tenant(id="b"))
+    content = steps(tmp_path, {1.0: [100.0], 3.0: [100.0, 700.0]}, *patient)
+    assert content["window"]["phases"] == ["load-3/measure"]
+
+
+def test_where_all_ran_together_decides(tmp_path: Path) -> None:
+    parts = [part("solo-a/measure", 0, 10, "a"), part("solo-b/measure", 10, 20, "b"), part("all/measure", 20, 30, "ab")]
+    records = [
+        *waiting("a", 0.0, [100.0]),
+        *waiting("b", 10.0, [100.0]),
+        *waiting("a", 20.0, [900.0, 900.0]),
+        *waiting("b", 25.0, [900.0]),
+    ]
+    cost = {"gpu_hour_usd": 3.6, "gpus": 1}
+    content = summary_of(tmp_path, records, *TENANTS, info={"phases": parts, "ended_s": 30.0}, cost=cost).content
+    assert content["window"]["phases"] == ["all/measure"]
+    assert content["window"]["why"] == "all tenants take part in it"
+    assert content["window"]["tenants"] == {"a": [[20, 30]], "b": [[20, 30]]}
+    assert [content["tenants"][name]["scheduled"] for name in "ab"] == [2, 1]
+    assert content["tenants"]["a"]["ttft_ms"]["p50"] == 900.0
+    assert content["fairness"]["jain_throughput"] == pytest.approx(0.25**2 / (2 * (0.2**2 + 0.05**2)))
+    assert content["cost"]["cost_per_million_output_tokens"] == pytest.approx(0.01 / 3 * 1e6)
+    assert content["window"]["loads"] is None
+
+
+def test_a_tenant_that_comes_and_goes_has_its_own_window(tmp_path: Path) -> None:
+    parts = [part("measure-1", 0, 10, "a"), part("measure-2", 10, 20, "ab"), part("measure-3", 20, 30, "a")]
+    records = [*waiting("a", 0.0, [100.0] * 30), *waiting("b", 10.0, [100.0] * 5)]
+    content = summary_of(tmp_path, records, info={"phases": parts, "ended_s": 30.0}).content
+    assert content["window"]["tenants"] == {"a": [[0, 30]], "b": [[10, 20]]}
+    assert content["window"]["spans"] == [[10, 20]]
+    assert content["window"]["why"] == "all that is measured; each tenant while it was there"
+    assert content["tenants"]["a"]["output_tokens_per_s"] == 1.0
+    assert content["tenants"]["b"]["output_tokens_per_s"] == 0.5
+    assert [list(one["tenants"]) for one in content["phases"]] == [["a"], ["a", "b"], ["a"]]
+
+
+def test_why_the_windows_are_these(tmp_path: Path) -> None:
+    def why(*parts: dict[str, Any]) -> str:
+        return str(summary_of(tmp_path, example(), info={"phases": list(parts)}).content["window"]["why"])
+
+    both = part("one/measure", 0, 5, "ab")
+    assert why() == "nothing was measured"
+    assert why(both) == "all that is measured"
+    assert why(both, part("two/measure", 5, 10, "ab")) == "all that is measured"
+    assert (
+        why(both, part("two/measure", 5, 8, "ab"), part("solo/measure", 8, 10, "b")) == "all tenants take part in them"
+    )
+    assert why(part("one/measure", 0, 5, "a"), part("two/measure", 5, 10, "b")).startswith("no phase has all tenants")
+
+
+def test_conversations_are_counted_over_the_whole_run(tmp_path: Path) -> None:
+    turns = [record("a", turn, session=f"a-{turn // 3}", turn=turn % 3) for turn in range(5)]
+    sources = summary_of(tmp_path, [*turns, record("b")]).content["sources"]["tenants"]
+    assert (sources["a"]["sessions"], sources["a"]["mean_turns"]) == (2, 2.5)
+    assert (sources["b"]["sessions"], sources["b"]["mean_turns"]) == (None, None)

@@ -68,3 +68,15 @@ def test_a_table_gives_the_tokens_of_any_window_it_was_made_for() -> None:
     assert table.within(windows[0]).tolist() == [[0, 2], [0, 0]]
     assert table.within(windows[1]).tolist() == [[0, 3], [1, 0]]
     assert table.within(Window()).tolist() == [[0, 0], [0, 0]]
+
+
+@settings(deadline=None)
+@given(records(), st.lists(st.integers(0, 1500), max_size=10, unique=True))
+def test_spans_of_a_table_hold_what_their_windows_hold(some: list[RequestRecord], edges: list[int]) -> None:
+    stamps = [edge * 10_000_000 for edge in sorted(edges)]
+    spans = [*pairwise(stamps[:4]), *zip(stamps[4::2], stamps[5::2], strict=False)]  # adjacent ones, then apart
+    table = tabulate(columns(some), 2, np.ones(len(some), np.bool_), [Window((span,)) for span in spans])
+    found = table.in_spans(spans)
+    assert found.shape == (2, len(spans))
+    for place, span in enumerate(spans):
+        assert found[:, place] == pytest.approx(table.within(Window((span,))).sum(axis=1))
