@@ -49,7 +49,7 @@ def test_the_load_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     ]
     [timetable] = [line.split() for line in out.splitlines() if line.startswith("  all tenants")]
     assert timetable == ["all", "tenants", "0", "10", "60", "s", "≤", "20", "all"]
-    assert "Closed loops (–) sends as fast as it is answered" in out
+    assert "Closed loops and batches (–) send as fast as they are answered" in out
     assert "warning" not in out
 
 

@@ -374,8 +374,12 @@ class Profile:
             for tenant_id in phase.tenants:
                 if tenant_id not in tenant_ids:
                     yield f"phases[{i}].tenants", f"found {tenant_id!r}; no tenant has this id"
-            if phase.stop_if_slo_breaks and all(tenant.slo is None for tenant in self.tenants):
-                yield f"phases[{i}].stop_if_slo_breaks", "found true, but no tenant has an slo that could break"
+            there = [tenant for tenant in self.tenants if not phase.tenants or tenant.id in phase.tenants]
+            if phase.stop_if_slo_breaks and all(tenant.slo is None for tenant in there):
+                yield (
+                    f"phases[{i}].stop_if_slo_breaks",
+                    "found true, but no tenant of the phase has an slo that could break",
+                )
 
     def _check_traces(self, tenant_ids: set[str]) -> Iterator[tuple[str, str]]:
         traces: dict[str, Trace] = {}

@@ -28,7 +28,8 @@ class _Unread:
     def _refuse(self, *_: object) -> Any:
         raise TypeError("this value could not be read")
 
-    __bool__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __iter__ = __format__ = __getattr__ = _refuse
+    __bool__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __iter__ = _refuse
+    __format__ = __repr__ = __getattr__ = _refuse
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -76,10 +77,11 @@ class Reader:
 
     # --- mappings
 
-    def _entries(self, node: yaml.Node, path: str) -> dict[str, tuple[yaml.Node, yaml.Node]] | None:
+    def _entries(self, node: yaml.Node, path: str, or_null: str = "") -> dict[str, tuple[yaml.Node, yaml.Node]] | None:
         """Key → (key node, value node); duplicate keys are problems. Merge keys (<<) are resolved."""
         if not isinstance(node, yaml.MappingNode):
-            self._problem(node, path, f"found {_found(node, self._scalar(node))}; must be a mapping of keys to values")
+            found = _found(node, self._scalar(node))
+            self._problem(node, path, f"found {found}; must be a mapping of keys to values{or_null}")
             return None
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
@@ -100,8 +102,8 @@ class Reader:
             elif base is node:
                 self._problem(base, path, "found the mapping itself; must be another one")
 
-    def _dataclass(self, node: yaml.Node, into: type[Any], path: str) -> Any:
-        entries = self._entries(node, path)
+    def _dataclass(self, node: yaml.Node, into: type[Any], path: str, or_null: str = "") -> Any:
+        entries = self._entries(node, path, or_null)
         if entries is None:
             return _FAILED
         hints = typing.get_type_hints(into)
@@ -169,9 +171,9 @@ class Reader:
             options = [option for option in options if option is not types.NoneType]
         classes: list[Any] = [option for option in options if dataclasses.is_dataclass(option)]
         if len(classes) > 1:
-            return self._union(node, classes, limits, path)
+            return self._union(node, classes, limits, path, or_null)
         if classes:
-            return self._dataclass(node, classes[0], path)
+            return self._dataclass(node, classes[0], path, or_null)
         [kind] = options
         if get_origin(kind) is tuple:
             return self._tuple(node, get_args(kind)[0], limits, path)
@@ -222,10 +224,13 @@ class Reader:
                 value = self._value(node, item, limits, path)
                 return value if value is _FAILED else (value,)
             return self._problem(node, path, f"found {_found(node, self._scalar(node))}; must be a list")
+        self._lines |= {f"{path}[{i}]": child.start_mark.line + 1 for i, child in enumerate(node.value)}
         items = [self._value(child, item, limits, f"{path}[{i}]") for i, child in enumerate(node.value)]
         if any(value is _FAILED for value in items):
-            whole = [self._partial.get(f"{path}[{i}]") if value is _FAILED else value for i, value in enumerate(items)]
-            self._partial[path] = tuple(whole)
+            self._partial[path] = tuple(
+                self._partial.get(f"{path}[{i}]", _UNREAD) if value is _FAILED else value
+                for i, value in enumerate(items)
+            )
             return _FAILED
         return tuple(items)
 
@@ -237,7 +242,7 @@ class Reader:
         values = {key: self._plain(value, kind, _NO_LIMITS, _join(path, key)) for key, (_, value) in entries.items()}
         return _FAILED if any(value is _FAILED for value in values.values()) else values
 
-    def _union(self, node: yaml.Node, classes: list[Any], limits: Limits, path: str) -> Any:
+    def _union(self, node: yaml.Node, classes: list[Any], limits: Limits, path: str, or_null: str = "") -> Any:
         tag_key = _tag_key(classes)
         by_tag = {_tag(option, tag_key): option for option in classes}
         value = self._scalar(node)
@@ -247,9 +252,8 @@ class Reader:
             number = self._value(node, kind, option.__dataclass_fields__["value"].metadata["limits"], path)
             return _FAILED if number is _FAILED else option(value=number)
         if not isinstance(node, yaml.MappingNode):
-            return self._problem(
-                node, path, f"found {_found(node, value)}; must be {self._allowed_union(classes, limits)}"
-            )
+            allowed = self._allowed_union(classes, limits) + or_null
+            return self._problem(node, path, f"found {_found(node, value)}; must be {allowed}")
         entries = _merged(node)
         if tag_key in entries:
             tag_node = entries[tag_key][1]
@@ -288,6 +292,8 @@ class Reader:
                 names.append(f"one of {_words(choices)}" if len(choices) > 1 else choices[0])
             elif get_origin(option) is tuple:
                 names.append("a list")
+            elif get_origin(option) is dict:
+                names.append("a mapping of keys to values")
             elif option is int or option is float:
                 names.append(limits.describe("a whole number" if option is int else "a number"))
             else:

@@ -90,14 +90,23 @@ def with_slots(profile: Profile, slots: int) -> Profile:
 
 
 def only_tenants(profile: Profile, class_names: set[str]) -> Profile:
-    """The profile with the tenants whose user classes are named; phases that were for others alone vanish."""
+    """The profile with the tenants whose user classes are named; phases that were for others alone vanish.
+
+    A phase whose tenants now have no SLO that could break stops nothing.
+    """
     tenants = tuple(tenant for tenant in profile.tenants if tenant.class_name in class_names)
-    chosen = {tenant.id for tenant in tenants}
-    phases = (
-        replace(phase, tenants=tuple(tenant_id for tenant_id in phase.tenants if tenant_id in chosen))
-        for phase in profile.phases
-        if not phase.tenants or chosen & set(phase.tenants)
-    )
+    phases = []
+    for phase in profile.phases:
+        there = [tenant for tenant in tenants if not phase.tenants or tenant.id in phase.tenants]
+        ids = {tenant.id for tenant in there}
+        if there:
+            phases.append(
+                replace(
+                    phase,
+                    tenants=tuple(tenant_id for tenant_id in phase.tenants if tenant_id in ids),
+                    stop_if_slo_breaks=phase.stop_if_slo_breaks and any(tenant.slo for tenant in there),
+                )
+            )
     return replace(profile, tenants=tenants, phases=tuple(phases))
 
 

@@ -10,6 +10,8 @@ from fairshare_locust.errors import FairshareError, ProfileError
 from fairshare_locust.profile import load_profile
 from tests.profile.profiles import MINIMAL, parse
 
+_PROCESSES = "closed, batch, constant, poisson, gamma, weibull, on_off, ramp, steps, trace"
+_SOURCES = "synthetic, jsonl, text, sharegpt, trace, conversation, prefix"  # and mixture, but not in a mixture
 _LENGTH = "must be a number or a mapping with distribution: one of constant, uniform, normal, lognormal"
 
 
@@ -59,7 +61,8 @@ def test_an_empty_file(text: str) -> None:
     assert problem.startswith("p.yaml")
     if "---" not in text:
         assert problem == (
-            "p.yaml: the file is empty; allowed: name, seed, run, model, deployment, tenants, fairness, cost"
+            "p.yaml: the file is empty; allowed: name, seed, run, model, deployment, traces, tenants, phases, "
+            "fairness, cost"
         )
 
 
@@ -169,8 +172,8 @@ cost: {gpus: 1}
         (
             "name: small",
             "name: small\nsede: 1",
-            "p.yaml:2: sede: unknown key; allowed: name, seed, run, model, deployment, tenants, fairness, cost; "
-            "did you mean 'seed'?",
+            "p.yaml:2: sede: unknown key; allowed: name, seed, run, model, deployment, traces, tenants, phases, "
+            "fairness, cost; did you mean 'seed'?",
         ),
         (
             "duration_s: 60",
@@ -180,14 +183,14 @@ cost: {gpus: 1}
         (
             "rate_per_s: 2",
             "rate_per_sec: 2, rate_per_s: 2",
-            "p.yaml:6: tenants[0].arrival.rate_per_sec: unknown key; allowed: rate_per_s, max_in_flight, overflow, "
-            "process; did you mean 'rate_per_s'?",
+            "p.yaml:6: tenants[0].arrival.rate_per_sec: unknown key; allowed: active_s, max_in_flight, overflow, "
+            "process, rate_per_s; did you mean 'rate_per_s'?",
         ),
         (
             "rate_per_s: 2",
             "concurrency: 2, rate_per_s: 2",
-            "p.yaml:6: tenants[0].arrival.concurrency: unknown key; allowed: rate_per_s, max_in_flight, overflow, "
-            "process",
+            "p.yaml:6: tenants[0].arrival.concurrency: unknown key; allowed: active_s, max_in_flight, overflow, "
+            "process, rate_per_s",
         ),
     ],
 )
@@ -208,7 +211,7 @@ def test_a_key_that_is_no_text() -> None:
         (
             "    arrival: {process: poisson, rate_per_s: 2}\n",
             "p.yaml:5: tenants[0].arrival",
-            "missing; must be a mapping with process: one of closed, constant, poisson",
+            f"missing; must be a mapping with process: one of {_PROCESSES}",
         ),
         (", output_tokens: 10", "p.yaml:7: tenants[0].workload.output_tokens", f"missing; {_LENGTH}"),
         (
@@ -219,7 +222,7 @@ def test_a_key_that_is_no_text() -> None:
         (
             "process: poisson, ",
             "p.yaml:6: tenants[0].arrival.process",
-            "missing; must be one of closed, constant, poisson",
+            f"missing; must be one of {_PROCESSES}",
         ),
         (
             "name: tiny",
@@ -235,8 +238,7 @@ def test_missing_keys(old: str, where: str, what: str) -> None:
 def test_a_misspelt_tag_is_the_near_miss_of_a_missing_one() -> None:
     problem = only_problem(with_line("process: poisson", "proces: poisson"))
     assert problem == (
-        "p.yaml:6: tenants[0].arrival.process: missing; must be one of closed, constant, poisson; "
-        "did you mean 'process'?"
+        f"p.yaml:6: tenants[0].arrival.process: missing; must be one of {_PROCESSES}; did you mean 'process'?"
     )
 
 
@@ -309,25 +311,25 @@ def test_seeds(seed: str) -> None:
             "process: poisson",
             "process: poison",
             "p.yaml:6: tenants[0].arrival.process",
-            "found 'poison'; must be one of closed, constant, poisson; did you mean 'poisson'?",
+            f"found 'poison'; must be one of {_PROCESSES}; did you mean 'poisson'?",
         ),
         (
             "process: poisson",
             "process: [a]",
             "p.yaml:6: tenants[0].arrival.process",
-            "found a list; must be one of closed, constant, poisson",
+            f"found a list; must be one of {_PROCESSES}",
         ),
         (
             "process: poisson",
             "process: null",
             "p.yaml:6: tenants[0].arrival.process",
-            "found nothing (null); must be one of closed, constant, poisson",
+            f"found nothing (null); must be one of {_PROCESSES}",
         ),
         (
             "source: synthetic",
-            "source: sharegpt",
+            "source: alpaca",
             "p.yaml:7: tenants[0].workload.source",
-            "found 'sharegpt'; must be one of synthetic, jsonl, text",
+            f"found 'alpaca'; must be one of {_SOURCES}, mixture",
         ),
         (
             "input_tokens: 100",
@@ -632,6 +634,520 @@ def test_headers(header: str, what: str) -> None:
     problem = only_problem(with_line("id: chat", f"id: chat\n    headers: {{{header}}}"))
     assert problem.startswith("p.yaml:6: tenants[0].headers.")
     assert problem.endswith(what)
+
+
+# --- arrivals, workloads, traces and phases
+
+_CLOSED = "{process: closed, concurrency: 1, think_s: "
+
+
+@pytest.mark.parametrize(
+    ("arrival", "where", "what"),
+    [
+        (
+            "{process: gamma, rate_per_s: 2}",
+            ".burstiness",
+            "give either burstiness (1: Poisson) or cv (1: Poisson)",
+        ),
+        (
+            "{process: gamma, rate_per_s: 2, burstiness: 1, cv: 1}",
+            ".burstiness",
+            "give either burstiness (1: Poisson) or cv (1: Poisson)",
+        ),
+        (
+            "{process: gamma, rate_per_s: 2, cv: 0}",
+            ".cv",
+            "found 0; must be a number, at least 0.001 and at most 30 or null",
+        ),
+        (
+            "{process: weibull, rate_per_s: 2, shape: 0}",
+            ".shape",
+            "found 0; must be a number, at least 0.1 and at most 1000",
+        ),
+        ("{process: weibull, rate_per_s: 2}", ".shape", "missing; must be a number, at least 0.1 and at most 1000"),
+        (
+            "{process: on_off, rate_per_s: 2, on_s: 0, off_s: 1}",
+            ".on_s",
+            "found 0; must be a number, at least 0.001",
+        ),
+        (
+            "{process: on_off, rate_per_s: 2, on_s: 1, off_s: 1, durations: random}",
+            ".durations",
+            "found 'random'; must be one of fixed, exponential",
+        ),
+        (
+            "{process: on_off, rate_per_s: 2, on_s: 1, off_s: 1, base: gamma}",
+            ".base",
+            "found 'gamma'; must be one of poisson, constant",
+        ),
+        (
+            "{process: ramp, from_per_s: 0, to_per_s: 0, over_s: 9}",
+            ".to_per_s",
+            "found 0 with from_per_s: 0; nothing would be sent",
+        ),
+        (
+            "{process: ramp, from_per_s: 0, to_per_s: 1, over_s: 0}",
+            ".over_s",
+            "found 0; must be a number, greater than 0",
+        ),
+        (
+            "{process: steps, steps: [{rate_per_s: 0, for_s: 5}]}",
+            ".steps",
+            "found no step with a rate above 0; nothing would be sent",
+        ),
+        ("{process: steps, steps: []}", ".steps", "found no step with a rate above 0; nothing would be sent"),
+        ("{process: steps}", ".steps", "missing; must be a list"),
+        (
+            "{process: steps, steps: [{rate_per_s: 1}]}",
+            ".steps[0].for_s",
+            "missing; must be a number, greater than 0",
+        ),
+        ("{process: batch}", ".size", "missing; must be a whole number, at least 1 and at most 100000"),
+        (
+            _CLOSED + "soon}",
+            ".think_s",
+            "found 'soon'; must be a number or a mapping with distribution: one of constant, uniform, exponential, "
+            "lognormal",
+        ),
+        (_CLOSED + "-1}", ".think_s", "found -1; must be a number, at least 0"),
+        (
+            _CLOSED + "{distribution: normal, mean: 1}}",
+            ".think_s.distribution",
+            "found 'normal'; must be one of constant, uniform, exponential, lognormal; did you mean 'lognormal'?",
+        ),
+        (
+            _CLOSED + "{distribution: uniform, low: 2.5, high: 1}}",
+            ".think_s.low",
+            "found 2.5; must not be above high (1)",
+        ),
+        (
+            _CLOSED + "{distribution: exponential, mean: 0}}",
+            ".think_s.mean",
+            "found 0; must be a number, greater than 0",
+        ),
+    ],
+)
+def test_arrivals(arrival: str, where: str, what: str) -> None:
+    text = with_line("{process: poisson, rate_per_s: 2}", arrival)
+    assert only_problem(text) == f"p.yaml:6: tenants[0].arrival{where}: {what}"
+
+
+@pytest.mark.parametrize(
+    ("stretches", "where", "what"),
+    [
+        ("[[5, 3]]", "[0]", "found [5.0, 3.0]; must be [from, to] in seconds, 0 ≤ from < to"),
+        ("[[3, 3]]", "[0]", "found [3.0, 3.0]; must be [from, to] in seconds, 0 ≤ from < to"),
+        ("[[-1, 3]]", "[0]", "found [-1.0, 3.0]; must be [from, to] in seconds, 0 ≤ from < to"),
+        ("[[3]]", "[0]", "found [3.0]; must be [from, to] in seconds, 0 ≤ from < to"),
+        ("[[1, 2, 3]]", "[0]", "found [1.0, 2.0, 3.0]; must be [from, to] in seconds, 0 ≤ from < to"),
+        ("[[]]", "[0]", "found []; must be [from, to] in seconds, 0 ≤ from < to"),
+        ("[[0, 9], [8, 12]]", "[1]", "found [8.0, 12.0]; must not begin before the last one ends (9)"),
+        ("[[5, 9], [0, 1]]", "[1]", "found [0.0, 1.0]; must not begin before the last one ends (9)"),
+        ("[9]", "[0]", "found 9; must be a list"),
+        ("[[0, .inf]]", "[0][1]", "found inf; must be a number"),
+        ("[[soon]]", "[0][0]", "found 'soon'; must be a number"),
+        ("null", "", "found nothing (null); must be a list"),
+    ],
+)
+@pytest.mark.parametrize("arrival", ["process: poisson, rate_per_s: 2", "process: closed, concurrency: 2"])
+def test_stretches_of_presence(stretches: str, where: str, what: str, arrival: str) -> None:
+    text = with_line("process: poisson, rate_per_s: 2", f"{arrival}, active_s: {stretches}")
+    assert only_problem(text) == f"p.yaml:6: tenants[0].arrival.active_s{where}: {what}"
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        "{process: gamma, rate_per_s: 2, cv: 1, active_s: [[2, 1]]}",
+        "{process: ramp, from_per_s: 1, to_per_s: 2, over_s: 9, active_s: [[2, 1]]}",
+        "{process: steps, steps: [{rate_per_s: 1, for_s: 1}], active_s: [[2, 1]]}",
+        "{process: trace, trace: t, active_s: [[2, 1]]}",
+    ],
+)
+def test_arrivals_with_rules_of_their_own_check_stretches_too(arrival: str) -> None:
+    text = with_line("{process: poisson, rate_per_s: 2}", arrival)
+    assert problems(text)[0].startswith(
+        "p.yaml:6: tenants[0].arrival.active_s[0]: found [2.0, 1.0]; must be [from, to]"
+    )
+
+
+def test_a_stretch_is_told_with_its_own_line() -> None:
+    text = with_line(
+        "{process: poisson, rate_per_s: 2}",
+        "\n      process: poisson\n      rate_per_s: 2\n      active_s:\n        - [1, 2]\n        - [1, 3]",
+    )
+    assert only_problem(text) == (
+        "p.yaml:11: tenants[0].arrival.active_s[1]: found [1.0, 3.0]; must not begin before the last one ends (2)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "phases"),
+    [("{requests: 5}", "[]"), ("{duration_s: 5}", "[{name: a}, {name: b, requests: 7}]")],
+)
+def test_stretches_beside_a_number_of_requests(run: str, phases: str) -> None:
+    text = with_line("rate_per_s: 2", "rate_per_s: 2, active_s: [[1, 2]]").replace("{duration_s: 60}", run)
+    assert only_problem(f"{text}phases: {phases}\n") == (
+        "p.yaml:6: tenants[0].arrival.active_s: found beside a number of requests; tenants that come and go need "
+        "duration_s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("workload", "where", "what"),
+    [
+        ("{source: mixture}", ".parts", "missing; must be a list"),
+        ("{source: mixture, parts: []}", ".parts", "found an empty list; at least one part is needed"),
+        (
+            "{source: mixture, parts: [{weight: 2}]}",
+            ".parts[0].workload",
+            f"missing; must be a mapping with source: one of {_SOURCES}",
+        ),
+        (
+            "{source: mixture, parts: [{workload: {source: mixture, parts: []}}]}",
+            ".parts[0].workload.source",
+            f"found 'mixture'; must be one of {_SOURCES}",
+        ),
+        (
+            "{source: mixture, parts: [{weight: 0, workload: {source: synthetic, input_tokens: 1, output_tokens: 1}}]}",
+            ".parts[0].weight",
+            "found 0; must be a number, greater than 0",
+        ),
+        (
+            "{source: conversation, turns: 0, input_tokens: 1, output_tokens: 1}",
+            ".turns",
+            "found 0; must be a whole number, at least 1 and at most 10000000",
+        ),
+        (
+            "{source: conversation, turns: 2, input_tokens: 1, output_tokens: 1, think_s: -1}",
+            ".think_s",
+            "found -1; must be a number, at least 0",
+        ),
+        (
+            "{source: conversation, turns: 2, input_tokens: 1, output_tokens: 1, system_tokens: -1}",
+            ".system_tokens",
+            "found -1; must be a whole number, at least 0 and at most 1000000",
+        ),
+        ("{source: prefix, input_tokens: 1, output_tokens: 1}", ".prefix_tokens", f"missing; {_LENGTH}"),
+        (
+            "{source: prefix, groups: 0, prefix_tokens: 1, input_tokens: 1, output_tokens: 1}",
+            ".groups",
+            "found 0; must be a whole number, at least 1 and at most 10000",
+        ),
+        (
+            "{source: prefix, zipf: -1, prefix_tokens: 1, input_tokens: 1, output_tokens: 1}",
+            ".zipf",
+            "found -1; must be a number, at least 0 and at most 10",
+        ),
+        ("{source: sharegpt}", ".path", "missing; must be the path of a file"),
+        ("{source: sharegpt, path: f, output_tokens: all}", ".output_tokens", f"found 'all'; {_LENGTH} or null"),
+        ("{source: trace}", ".trace", "missing; must be text"),
+        (
+            "{source: trace, trace: t, max_output_tokens: 0}",
+            ".max_output_tokens",
+            "found 0; must be a whole number, at least 1 or null",
+        ),
+    ],
+)
+def test_workloads(workload: str, where: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    text = with_line("{source: synthetic, input_tokens: 100, output_tokens: 10}", workload)
+    text += "traces: [{name: t, path: f, format: azure}]\n"
+    assert only_problem(text, tmp_path) == f"p.yaml:7: tenants[0].workload{where}: {what}"
+
+
+@pytest.mark.parametrize(
+    ("trace", "where", "what"),
+    [
+        ("{path: f, format: azure}", "[0].name", "missing; must be letters, digits, ., - or _"),
+        ("{name: a/b, path: f, format: azure}", "[0].name", "found 'a/b'; must be letters, digits, ., - or _"),
+        ("{name: t, format: azure}", "[0].path", "missing; must be the path of a file"),
+        (
+            "{name: t, path: f, format: csv}",
+            "[0].format",
+            "found 'csv'; must be one of azure, burstgpt, mooncake",
+        ),
+        ("{name: t, path: f, format: azure, to_s: 0}", "[0].to_s", "found 0; must be a number, greater than 0 or null"),
+        (
+            "{name: t, path: f, format: azure, from_s: 9.5, to_s: 9}",
+            "[0].to_s",
+            "found 9; must be greater than from_s (9.5)",
+        ),
+        (
+            "{name: t, path: f, format: azure, from_s: 9, to_s: 9}",
+            "[0].to_s",
+            "found 9; must be greater than from_s (9)",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: chat}",
+            "[0].assign",
+            "found 'chat'; must be a mapping with by: one of share, session, hash, model or null",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {shares: {chat: 1}}}",
+            "[0].assign.by",
+            "missing; must be one of share, session, hash, model",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: tenant}}",
+            "[0].assign.by",
+            "found 'tenant'; must be one of share, session, hash, model",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: share}}",
+            "[0].assign.shares",
+            "missing; must be a mapping of keys to values",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: share, shares: {}}}",
+            "[0].assign.shares",
+            "found an empty mapping; give each tenant a share",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: share, shares: {chat: 0}}}",
+            "[0].assign.shares.chat",
+            "found 0; must be a number greater than 0",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: share, shares: {chat: -0.5}}}",
+            "[0].assign.shares.chat",
+            "found -0.5; must be a number greater than 0",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: share, shares: {chat: half}}}",
+            "[0].assign.shares.chat",
+            "found 'half'; must be a number",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: share, shares: {chat: .nan}}}",
+            "[0].assign.shares.chat",
+            "found nan; must be a number",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: share, shares: [chat]}}",
+            "[0].assign.shares",
+            "found a list; must be a mapping of keys to values",
+        ),
+        (
+            "{name: t, path: f, format: burstgpt, assign: {by: model, models: {}}}",
+            "[0].assign.models",
+            "found an empty mapping; give each model of the trace a tenant",
+        ),
+        (
+            "{name: t, path: f, format: burstgpt, assign: {by: model, models: {GPT-4: 1}}}",
+            "[0].assign.models.GPT-4",
+            "found 1; must be text",
+        ),
+        (
+            "{name: t, path: f, format: azure, assign: {by: share, shares: {chat: 1, code: 2}}}",
+            "[0].assign",
+            "found tenant 'code'; no tenant has this id",
+        ),
+        (
+            "{name: t, path: f, format: burstgpt, assign: {by: model, models: {GPT-4: code}}}",
+            "[0].assign",
+            "found tenant 'code'; no tenant has this id",
+        ),
+        (
+            "{name: t, path: f, format: azure}, {name: t, path: f, format: mooncake}",
+            "[1].name",
+            "found 't' again; a trace before has it already",
+        ),
+    ],
+)
+def test_traces(trace: str, where: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    assert only_problem(f"{MINIMAL}traces: [{trace}]\n", tmp_path) == f"p.yaml:8: traces{where}: {what}"
+
+
+@pytest.mark.parametrize(
+    ("trace_format", "assign", "allowed"),
+    [
+        ("azure", "{by: session, shares: {chat: 1}}", "share"),
+        ("azure", "{by: hash, shares: {chat: 1}}", "share"),
+        ("azure", "{by: model, models: {GPT-4: chat}}", "share"),
+        ("burstgpt", "{by: hash, shares: {chat: 1}}", "share or session or model"),
+        ("mooncake", "{by: session, shares: {chat: 1}}", "share or hash"),
+        ("mooncake", "{by: model, models: {GPT-4: chat}}", "share or hash"),
+    ],
+)
+def test_traces_assigned_by_a_column_that_their_format_lacks(
+    trace_format: str, assign: str, allowed: str, tmp_path: Path
+) -> None:
+    (tmp_path / "f").touch()
+    text = f"{MINIMAL}traces: [{{name: t, path: f, format: {trace_format}, assign: {assign}}}]\n"
+    by = assign[len("{by: ") : assign.index(",")]
+    assert only_problem(text, tmp_path) == (
+        f"p.yaml:8: traces[0].assign.by: found {by!r}; a trace of format {trace_format} can be assigned by {allowed}"
+    )
+
+
+_TRACES = """\
+traces:
+  - {name: t, path: f, format: azure}
+  - {name: others, path: f, format: azure, assign: {by: share, shares: {other: 1}}}
+"""
+_OTHER = _ANOTHER.replace("chat", "other")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("{process: poisson, rate_per_s: 2}", "{process: trace, trace: NAME}", "p.yaml:6: tenants[0].arrival.trace"),
+        (
+            "{source: synthetic, input_tokens: 100, output_tokens: 10}",
+            "{source: trace, trace: NAME}",
+            "p.yaml:7: tenants[0].workload.trace",
+        ),
+        (
+            "{source: synthetic, input_tokens: 100, output_tokens: 10}",
+            "{source: mixture, parts: [{workload: {source: trace, trace: t}}, "
+            "{workload: {source: trace, trace: NAME}}]}",
+            "p.yaml:7: tenants[0].workload.parts[1].workload.trace",
+        ),
+    ],
+)
+def test_traces_that_a_tenant_names(old: str, new: str, where: str, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    text = with_line(old, new) + _OTHER + _TRACES
+    assert only_problem(text.replace("NAME", "tt"), tmp_path) == (
+        f"{where}: found 'tt'; traces named in this profile: t, others"
+    )
+    assert only_problem(text.replace("NAME", "others"), tmp_path) == (
+        f"{where}: found 'others', which assigns no row to 'chat'; give it a part in that trace's assign"
+    )
+    assert parse(text.replace("NAME", "t"), tmp_path).tenants[0].id == "chat"
+
+
+def test_a_trace_in_a_profile_without_any() -> None:
+    assert only_problem(with_line("{process: poisson, rate_per_s: 2}", "{process: trace, trace: t}")) == (
+        "p.yaml:6: tenants[0].arrival.trace: found 't'; traces named in this profile: none"
+    )
+
+
+def test_a_trace_that_is_assigned_by_model_to_another_tenant(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    text = with_line("{process: poisson, rate_per_s: 2}", "{process: trace, trace: t}") + _OTHER
+    text += "traces: [{name: t, path: f, format: burstgpt, assign: {by: model, models: {GPT-4: other}}}]\n"
+    assert only_problem(text, tmp_path) == (
+        "p.yaml:6: tenants[0].arrival.trace: found 't', which assigns no row to 'chat'; give it a part in that trace's "
+        "assign"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "where", "what"),
+    [
+        ("speed: 2, rate_per_s: 3.5", "rate_per_s", "found 3.5 beside speed: 2; give one of the two"),
+        ("speed: 0", "speed", "found 0; must be a number, at least 1e-06 and at most 1000000"),
+        ("rate_per_s: 0", "rate_per_s", "found 0; must be a number, greater than 0 and at most 1000000 or null"),
+    ],
+)
+def test_how_fast_a_trace_goes(more: str, where: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    text = with_line("{process: poisson, rate_per_s: 2}", f"{{process: trace, trace: t, {more}}}") + _OTHER + _TRACES
+    assert only_problem(text, tmp_path) == f"p.yaml:6: tenants[0].arrival.{where}: {what}"
+
+
+@pytest.mark.parametrize(
+    ("phases", "where", "what"),
+    [
+        ("{name: a}", "", "found a mapping; must be a list"),
+        ("[{load: 2}]", "[0].name", "missing; must be letters, digits, ., -, + or _"),
+        ("[{name: a/b}]", "[0].name", "found 'a/b'; must be letters, digits, ., -, + or _"),
+        ("[{name: a}, {name: b}, {name: a}]", "[2].name", "found 'a' again; phases[0] has it already"),
+        ("[{name: a, tenants: [chat, chta]}]", "[0].tenants", "found 'chta'; no tenant has this id"),
+        ("[{name: a, tenants: [chat, 7]}]", "[0].tenants[1]", "found 7; must be text"),
+        ("[{name: a, tenants: chat}]", "[0].tenants", "found 'chat'; must be a list"),
+        ("[{name: a, load: 0}]", "[0].load", "found 0; must be a number, greater than 0 and at most 1000000"),
+        (
+            "[{name: a, duration_s: 2.5, requests: 3}]",
+            "[0].requests",
+            "found 3 beside duration_s: 2.5; give one of the two",
+        ),
+        ("[{name: a, duration_s: 0}]", "[0].duration_s", "found 0; must be a number, greater than 0 or null"),
+        ("[{name: a, warmup_s: -1}]", "[0].warmup_s", "found -1; must be a number, at least 0 or null"),
+        (
+            "[{name: a}, {name: b, stop_if_slo_breaks: true}]",
+            "[1].stop_if_slo_breaks",
+            "found true, but no tenant of the phase has an slo that could break",
+        ),
+        (
+            "[{name: a, fairness_window_s: 5}]",
+            "[0].fairness_window_s",
+            "unknown key; allowed: name, tenants, load, warmup_s, duration_s, requests, drain_s, stop_if_slo_breaks",
+        ),
+    ],
+)
+def test_phases(phases: str, where: str, what: str) -> None:
+    assert only_problem(f"{MINIMAL}phases: {phases}\n") == f"p.yaml:8: phases{where}: {what}"
+
+
+def test_a_phase_can_stop_only_for_an_slo_of_its_own_tenants() -> None:
+    text = MINIMAL + "    slo: {ttft_ms: 9}\n" + _OTHER
+    for tenants in ("[]", "[chat]", "[chat, other]"):
+        assert parse(f"{text}phases: [{{name: a, tenants: {tenants}, stop_if_slo_breaks: true}}]\n").phases
+    assert only_problem(f"{text}phases: [{{name: a, tenants: [other], stop_if_slo_breaks: true}}]\n") == (
+        "p.yaml:12: phases[0].stop_if_slo_breaks: found true, but no tenant of the phase has an slo that could break"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "what"),
+    [
+        *(
+            (
+                f"cache_salt: {salt}",
+                "cache_salt",
+                f"found {found}; must be text without blanks, @, / or \\ (128 characters at most) or null",
+            )
+            for salt, found in (
+                ("a b", "'a b'"),
+                ("a@b", "'a@b'"),
+                ("a/b", "'a/b'"),
+                ("a\\b", r"'a\\b'"),
+                ('"a\\0b"', r"'a\x00b'"),
+                ("''", "''"),
+                (129 * "x", repr(129 * "x")),
+                ("7", "7"),
+            )
+        ),
+        ("model: ''", "model", "found ''; must be a name as the server knows it or null"),
+        (
+            "priority: 0.5",
+            "priority",
+            "found 0.5; must be a whole number, at least -2147483648 and at most 2147483647 or null",
+        ),
+        (
+            "sampling: {top_k: 0}",
+            "sampling.top_k",
+            "found 0; must be a whole number, at least 1 or null",
+        ),
+        (
+            "sampling: {seed: -1}",
+            "sampling.seed",
+            "found -1; must be a whole number, at least 0 and at most 2147483647 or null",
+        ),
+        (
+            "sampling: {presence_penalty: 3}",
+            "sampling.presence_penalty",
+            "found 3; must be a number, at least -2 and at most 2 or null",
+        ),
+        (
+            "slo: {ttft_ms: 9, attainment: 95}",
+            "slo.attainment",
+            "found 95; must be a number, greater than 0 and at most 1",
+        ),
+        ("slo: {attainment: 0.9}", "slo", "no limit given; give ttft_ms, tpot_ms or e2e_ms, or leave slo out"),
+        ("slo: 500", "slo", "found 500; must be a mapping of keys to values or null"),
+    ],
+)
+def test_what_a_tenant_asks_of_its_server(line: str, where: str, what: str) -> None:
+    text = with_line("id: chat", f"id: chat\n    {line}")
+    assert only_problem(text) == f"p.yaml:6: tenants[0].{where}: {what}"
+
+
+# --- files that a profile names
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,158 @@
+"""Runs the scenarios that ship, shortened, each as a Locust process of its own, several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from analysis.load import load_run
+from analysis.summary import summarise
+from fairshare_locust.profile import Profile, load_profile, resolved_yaml
+from fairshare_locust.profile.arrivals import Arrival, RampArrival, StepsArrival
+from fairshare_locust.profile.distribution import Duration
+from fairshare_locust.profile.workloads import ConversationWorkload, SharegptWorkload, Workload
+from fairshare_locust.record import RequestRecord
+from tests.run.conftest import REPOSITORY, FinishedRun, LocustProcess
+
+PROFILES = REPOSITORY / "profiles"
+
+# Scenario → factor on its durations. Rates, lengths and the server stay as they are, and so do the bursts of on_off:
+# how long a burst is against an answer is what it is about.
+SHORTENED = {
+    "azure_code_and_chat": 0.08,
+    "conversations": 0.1,
+    "demo": 0.1,
+    "fairshare_l4": 0.06,
+    "gpushare_matrix": 0.1,
+    "noisy_neighbour": 0.13,
+    "on_off": 0.13,
+    "overload": 0.18,
+    "priority": 0.08,
+    "prompt_bomb": 0.12,
+    "ramping_aggressor": 0.13,
+    "short_long_mix": 0.1,
+    "trace_replay": 0.12,
+    "weighted": 0.09,
+}
+_AT_ONCE = 4  # they mostly sleep
+
+
+@dataclass(frozen=True)
+class ScenarioRun:
+    """A scenario that has been run, and what its report says."""
+
+    profile: Profile
+    finished: FinishedRun
+
+    @property
+    def records(self) -> list[RequestRecord]:
+        return self.finished.records
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json`, without drawing the figures."""
+        content: dict[str, Any] = orjson.loads(summarise(load_run(self.finished.path)).to_json())
+        return content
+
+    def part(self, name: str) -> dict[str, Any]:
+        """The figures of a measured part."""
+        return next(part for part in self.summary["phases"] if part["name"] == name)
+
+
+def shortened(profile: Profile, factor: float) -> Profile:
+    """The profile with every duration times `factor`, the drain excepted, which ends by itself."""
+
+    def scale(value: float | None) -> float | None:
+        return None if value is None else value * factor
+
+    def think(duration: Duration) -> Duration:
+        times = {f.name: scale(getattr(duration, f.name)) for f in fields(duration) if f.name in _SECONDS}
+        return replace(duration, **times)  # type: ignore[arg-type]
+
+    def workload(workload: Workload) -> Workload:
+        if isinstance(workload, (ConversationWorkload, SharegptWorkload)):
+            return replace(workload, think_s=think(workload.think_s))
+        return workload
+
+    def arrival(arrival: Arrival) -> Arrival:
+        arrival = replace(
+            arrival, active_s=tuple(tuple(bound * factor for bound in stretch) for stretch in arrival.active_s)
+        )
+        if isinstance(arrival, RampArrival):
+            return replace(arrival, over_s=arrival.over_s * factor, after_s=arrival.after_s * factor)
+        if isinstance(arrival, StepsArrival):
+            return replace(arrival, steps=tuple(replace(step, for_s=step.for_s * factor) for step in arrival.steps))
+        return arrival
+
+    return replace(
+        profile,
+        run=replace(
+            profile.run,
+            warmup_s=profile.run.warmup_s * factor,
+            duration_s=scale(profile.run.duration_s),
+            fairness_window_s=profile.run.fairness_window_s * factor,
+        ),
+        tenants=tuple(
+            replace(tenant, arrival=arrival(tenant.arrival), workload=workload(tenant.workload))
+            for tenant in profile.tenants
+        ),
+        phases=tuple(
+            replace(phase, warmup_s=scale(phase.warmup_s), duration_s=scale(phase.duration_s))
+            for phase in profile.phases
+        ),
+    )
+
+
+_SECONDS = ("value", "low", "high", "mean", "max")  # what a duration's parameters in seconds are called
+
+
+@pytest.fixture(scope="session")
+def _runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[ScenarioRun]]]:
+    """A run under way for each scenario that a chosen test asks for, the longest first."""
+    asked = {name for item in request.session.items if (name := _asked_by(item)) is not None}
+
+    def run(name: str, folder: Path) -> ScenarioRun:
+        profile = shortened(load_profile(PROFILES / f"{name}.yaml"), SHORTENED[name])
+        process = LocustProcess(folder, resolved_yaml(profile), "mixed.py", ("--fairshare-no-report",), None)
+        try:
+            return ScenarioRun(profile, process.finish())
+        finally:
+            _stop(process)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        longest_first = sorted(asked, key=_shortened_s, reverse=True)
+        yield {name: pool.submit(run, name, tmp_path_factory.mktemp(name)) for name in longest_first}
+
+
+def _stop(run: LocustProcess) -> None:
+    """End it if it did not end by itself."""
+    if run.process.poll() is None:
+        run.process.kill()
+    run.process.wait()
+    if run.process.stdout is not None:
+        run.process.stdout.close()
+
+
+def _asked_by(item: pytest.Item) -> str | None:
+    params: dict[str, str] = getattr(getattr(item, "callspec", None), "params", {})
+    return params.get("scenario")
+
+
+def _shortened_s(name: str) -> float:
+    profile = load_profile(PROFILES / f"{name}.yaml")
+    return (profile.run.warmup_s + (profile.run.duration_s or 0)) * max(1, len(profile.phases)) * SHORTENED[name]
+
+
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest, _runs: dict[str, Future[ScenarioRun]]) -> ScenarioRun:
+    """The scenario that the test's parameter names, run to its end."""
+    return _runs[request.param].result()
