@@ -23,7 +23,7 @@ from fairshare_locust.workload import PromptRequest, PromptSource, expected_requ
 __all__ = ["Offered", "offered_load"]
 
 # The mean of so many requests, the first ones, stands for all.
-_SAMPLE = 2000
+_SAMPLE = 1000
 
 
 @dataclass(frozen=True, slots=True)

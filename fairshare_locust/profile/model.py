@@ -351,7 +351,7 @@ class Profile:
                 )
         yield from self._check_active()
         yield from self._check_phases(set(seen))
-        yield from self._check_traces(set(seen))
+        yield from self._check_traces()
 
     def _check_active(self) -> Iterator[tuple[str, str]]:
         counted = self.run.requests is not None or any(phase.requests is not None for phase in self.phases)
@@ -381,15 +381,12 @@ class Profile:
                     "found true, but no tenant of the phase has an slo that could break",
                 )
 
-    def _check_traces(self, tenant_ids: set[str]) -> Iterator[tuple[str, str]]:
+    def _check_traces(self) -> Iterator[tuple[str, str]]:
         traces: dict[str, Trace] = {}
         for i, trace in enumerate(self.traces):
             if trace.name in traces:
                 yield f"traces[{i}].name", f"found {trace.name!r} again; a trace before has it already"
             traces.setdefault(trace.name, trace)
-            for tenant_id in trace.assign.shares if trace.assign is not None else ():
-                if tenant_id not in tenant_ids:
-                    yield f"traces[{i}].assign", f"found tenant {tenant_id!r}; no tenant has this id"
         for i, tenant in enumerate(self.tenants):
             for key, name in _named_traces(tenant):
                 if name not in traces:

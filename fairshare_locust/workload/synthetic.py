@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+
 from fairshare_locust.profile.workloads import PrefixWorkload, SyntheticWorkload
 from fairshare_locust.seeding import random_stream
 from fairshare_locust.workload.length import draw_lengths
@@ -15,6 +17,9 @@ __all__ = ["POOL", "SyntheticSource"]
 
 # So many prompts are made; later requests use them again behind other first words, so that no prefix repeats.
 POOL = 2048
+# Fewer of long prompts: to make and to count more tokens than these would keep the user waiting.
+_POOL_TOKENS = 1_000_000
+_POOL_LEAST = 128
 _LEADING = 4
 
 
@@ -34,8 +39,10 @@ class SyntheticSource(PromptSource):
         expected: int,
         overhead_tokens: int = 0,
     ) -> None:
-        count = max(1, min(POOL, expected))
-        drawn = draw_lengths(workload.input_tokens, random_stream(seed, tenant_id, "input_tokens"), count)
+        drawn = draw_lengths(workload.input_tokens, random_stream(seed, tenant_id, "input_tokens"), POOL)
+        few_enough = max(_POOL_LEAST, int(np.searchsorted(np.cumsum(drawn), _POOL_TOKENS)))
+        count = max(1, min(few_enough, expected, POOL))
+        drawn = drawn[:count]
         stream = random_stream(seed, tenant_id, "output_tokens")
         lengths = [shortened(length, overhead_tokens) for length in drawn.tolist()]
         self._words = words

@@ -939,16 +939,6 @@ def test_workloads(workload: str, where: str, what: str, tmp_path: Path) -> None
             "found 1; must be text",
         ),
         (
-            "{name: t, path: f, format: azure, assign: {by: share, shares: {chat: 1, code: 2}}}",
-            "[0].assign",
-            "found tenant 'code'; no tenant has this id",
-        ),
-        (
-            "{name: t, path: f, format: burstgpt, assign: {by: model, models: {GPT-4: code}}}",
-            "[0].assign",
-            "found tenant 'code'; no tenant has this id",
-        ),
-        (
             "{name: t, path: f, format: azure}, {name: t, path: f, format: mooncake}",
             "[1].name",
             "found 't' again; a trace before has it already",
