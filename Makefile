@@ -3,20 +3,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-parts test-runs lint format bench clean
+.PHONY: demo test test-parts test-runs test-scenarios lint format bench clean
 
 demo: $(READY)
 	@$(BIN)/locust -f locustfiles/mixed.py --headless
 
 # Whole runs mostly wait for their load, so they share the time with everything else.
 test: $(READY)
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-parts test-runs
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-parts test-runs test-scenarios
 
 test-parts: $(READY)
 	@$(BIN)/python -m pytest --ignore=tests/run --ignore=tests/profiles
 
 test-runs: $(READY)
-	@$(BIN)/python -m pytest tests/run tests/profiles
+	@$(BIN)/python -m pytest tests/run
+
+test-scenarios: $(READY)
+	@$(BIN)/python -m pytest tests/profiles
 
 bench: $(READY)
 	@$(BIN)/python -m bench.client

@@ -79,7 +79,7 @@ def test_a_run_to_its_end_loses_nothing(start_locust: StartLocust) -> None:
     run = start_locust(profile_text()).finish()
     assert run.code == 0, run.output
     assert [name for name in CONTRACT if not (run.path / name).is_file()] == []
-    assert len(list((run.path / "figures").glob("*.png"))) == 4
+    assert len(list((run.path / "figures").glob("*.png"))) == 5
     assert run.run["state"] == "complete"
     assert {record.outcome for record in run.records} == {"ok"}
     assert_counts_agree(run)
@@ -300,19 +300,19 @@ def test_solo_and_mixed_ask_the_same(start_locust: StartLocust) -> None:
     solo = start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report", locustfile="solo.py").finish()
     begins = {p["name"].split("/")[0]: p["start_s"] for p in reversed(solo.run["phases"])}
 
-    def asked(run: FinishedRun, *, alone: bool) -> dict[str, tuple[Any, ...]]:
+    def asked(run: FinishedRun) -> dict[tuple[str, int], tuple[Any, ...]]:
         return {
-            r.request_id: (r.prompt_sha, r.requested_output_tokens)
+            (r.tenant, r.index): (r.prompt_sha, r.requested_output_tokens)
             for r in run.records
             if r.tenant in ("chat", "steady")
         }
 
-    assert asked(mixed, alone=False) == asked(solo, alone=True)
-    shared = {r.request_id: r.scheduled_s for r in mixed.records if r.tenant != "batch"}
+    assert asked(mixed) == asked(solo)
+    shared = {(r.tenant, r.index): r.scheduled_s for r in mixed.records if r.tenant != "batch"}
     for record in solo.records:
         if record.tenant != "batch":
             own = record.scheduled_s - begins[f"solo-{record.tenant}"]
-            assert own == pytest.approx(shared[record.request_id], abs=3e-6)
+            assert own == pytest.approx(shared[record.tenant, record.index], abs=3e-6)
 
 
 def test_users_scale_the_slots_and_run_time_the_duration(start_locust: StartLocust) -> None:
