@@ -132,7 +132,7 @@ def tenant_checks(tenant: str, counted: Tally, send_lag: Latency, ttft: Latency)
             "free the machine of other work",
         )
     if counted.scheduled:
-        shortfall = abs(counted.scheduled - counted.offered) / counted.scheduled
+        shortfall = abs(counted.scheduled - counted.punctual) / counted.scheduled
         yield Check(
             name="offered against asked",
             subject=tenant,
@@ -140,7 +140,7 @@ def tenant_checks(tenant: str, counted: Tally, send_lag: Latency, ttft: Latency)
             limit=SHORTFALL_LIMIT,
             unit="",
             ok=shortfall <= SHORTFALL_LIMIT,
-            finding=f"{tenant}: {counted.offered:,} of {counted.scheduled:,} requests due in the window "
+            finding=f"{tenant}: {counted.punctual:,} of {counted.scheduled:,} requests due in the window "
             f"were sent in it ({shortfall:.1%} short; limit {SHORTFALL_LIMIT:.0%})",
             advice="raise max_in_flight, or lower the rate",
         )

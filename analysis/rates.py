@@ -37,6 +37,9 @@ def met_slos(requests: Requests, tenants: Sequence[Tenant], latencies_ms: Mappin
     return met
 
 
+PUNCTUAL_NS = 10_000_000  # the send lag that is always allowed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tally:
     """Counts of one tenant in its window, or of several in theirs.
@@ -44,6 +47,8 @@ class Tally:
     Attributes:
         outcomes: requests scheduled in the window, by what became of them.
         offered: those of them that were sent in the window.
+        punctual: those that were sent in the window or as soon as they were due: what is due at its very end is sent
+            after it, and yet on time.
         finished, finished_good: `ok` requests that ended in the window; those that met their SLOs.
         tokens, tokens_good: output tokens that arrived in the window; those of requests that met their SLOs.
         with_slo, met: requests scheduled in the window by a tenant with SLO; those that met it.
@@ -51,6 +56,7 @@ class Tally:
 
     outcomes: tuple[int, ...] = (0,) * len(OUTCOMES)
     offered: int = 0
+    punctual: int = 0
     finished: int = 0
     finished_good: int = 0
     tokens: float = 0.0
@@ -85,6 +91,7 @@ class Tally:
         return cls(
             outcomes=tuple(sum(one.outcomes[code] for one in every) for code in range(len(OUTCOMES))),
             offered=sum(one.offered for one in every),
+            punctual=sum(one.punctual for one in every),
             finished=sum(one.finished for one in every),
             finished_good=sum(one.finished_good for one in every),
             tokens=sum(one.tokens for one in every),
@@ -104,11 +111,15 @@ def tally(
         tokens: output tokens that arrived in the window, of requests that missed and of those that met.
     """
     scheduled = of_tenant & window.contains(requests.scheduled_ns)
+    in_window = window.contains(requests.sent_ns)
+    lag_ns = requests.sent_ns - requests.scheduled_ns
+    at_once = (lag_ns >= 0) & (lag_ns <= PUNCTUAL_NS)
     finished = of_tenant & (requests.outcome == OK) & window.contains(requests.ended_ns)
     outcomes = np.bincount(requests.outcome[scheduled], minlength=len(OUTCOMES))
     return Tally(
         outcomes=tuple(outcomes.tolist()),
-        offered=int((scheduled & window.contains(requests.sent_ns)).sum()),
+        offered=int((scheduled & in_window).sum()),
+        punctual=int((scheduled & (in_window | at_once)).sum()),
         finished=int(finished.sum()),
         finished_good=int((finished & met).sum()),
         tokens=tokens[0] + tokens[1],

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from fairshare_locust.errors import FairshareError, ServingError
 from fairshare_locust.offered import Offered, offered_load
+from fairshare_locust.parts import absences
 from fairshare_locust.plan import PLANS, Phase, apply_plan, phases_of
 from fairshare_locust.profile import Profile, load_profile, resolved_yaml
 
@@ -65,6 +66,8 @@ def _check(path: Path, plan_name: str) -> int:
             "Closed loops and batches (–) send as fast as they are answered; their load is known after the run.",
             soft_wrap=True,
         )
+    for absence in absences(profile, plan):
+        console.print(f"warning: {absence}", soft_wrap=True)
     _warn_of_length(profile, load, console)
     return 0
 
@@ -149,11 +152,11 @@ def _warn_of_length(profile: Profile, load: Sequence[Offered], console: Console)
         return
     longest = profile.deployment.simulator.max_model_len
     for offered in load:
-        if offered.mean_input_tokens + offered.mean_output_tokens > longest:
+        longer = sum(tokens > longest for tokens in offered.sampled)
+        if longer:
             console.print(
-                f"warning: tenant {offered.tenant.id!r} asks for {offered.mean_input_tokens:.0f} + "
-                f"{offered.mean_output_tokens:.0f} tokens on average, more than max_model_len {longest}: "
-                "the simulator will refuse them",
+                f"warning: tenant {offered.tenant.id!r}: {longer} of its first {len(offered.sampled)} requests ask for "
+                f"more than max_model_len {longest} tokens, prompt and answer together: the simulator will refuse them",
                 soft_wrap=True,
             )
 

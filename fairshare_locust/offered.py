@@ -17,12 +17,12 @@ from fairshare_locust.profile.arrivals import (
 )
 from fairshare_locust.profile.model import Profile, Tenant
 from fairshare_locust.profile.transform import scaled_arrival
-from fairshare_locust.trace import TraceRows, load_traces, trace_times_s
-from fairshare_locust.workload import PromptRequest, PromptSource, expected_requests, prepare_prompts
+from fairshare_locust.trace import TraceRows, load_traces, row_times
+from fairshare_locust.workload import PromptSource, expected_requests, prepare_prompts
 
-__all__ = ["Offered", "offered_load"]
+__all__ = ["Offered", "asked_lengths", "offered_load"]
 
-# The mean of so many requests, the first ones, stands for all.
+# So many requests, the first ones, stand for all.
 _SAMPLE = 1000
 
 
@@ -32,7 +32,7 @@ class Offered:
 
     `arrivals` includes the warm-up; each is a request or, where there are conversations, one of these with `turns`
     requests on average. The mean lengths are those of the very requests that will be sent, answers of the length
-    asked for.
+    asked for. `sampled` are the lengths, prompt and answer together, of the first of them.
     """
 
     tenant: Tenant
@@ -42,6 +42,7 @@ class Offered:
     turns: float
     mean_input_tokens: float
     mean_output_tokens: float
+    sampled: tuple[int, ...]
 
     @property
     def requests_per_s(self) -> float | None:
@@ -80,26 +81,30 @@ def _offered(
     tenant: Tenant, seed: int, phase: Phase, prompts: PromptSource, traces: Mapping[str, TraceRows]
 ) -> Offered:
     count = expected_requests(tenant, seed, phase, traces)
-    firsts = max(1, min(_SAMPLE, _SAMPLE if count is None else count))
-    sample = [request for index in range(firsts) for request in _conversation(prompts, index)]
+    lengths: list[tuple[int, int]] = []
+    firsts = 0
+    while len(lengths) < _SAMPLE and (firsts == 0 or count is None or firsts < count):
+        lengths += asked_lengths(prompts, firsts)
+        firsts += 1
     return Offered(
         tenant=tenant,
         phase=phase,
         arrivals_per_s=_rate(tenant, seed, phase, traces),
         arrivals=count,
-        turns=len(sample) / firsts,
-        mean_input_tokens=sum(request.input_tokens for request in sample) / len(sample),
-        mean_output_tokens=sum(request.output_tokens for request in sample) / len(sample),
+        turns=len(lengths) / firsts,
+        mean_input_tokens=sum(asked for asked, _ in lengths) / len(lengths),
+        mean_output_tokens=sum(wanted for _, wanted in lengths) / len(lengths),
+        sampled=tuple(asked + wanted for asked, wanted in lengths),
     )
 
 
-def _conversation(prompts: PromptSource, index: int) -> Iterator[PromptRequest]:
-    """The request with this index and, if it opens a conversation, all that follow it."""
+def asked_lengths(prompts: PromptSource, index: int) -> Iterator[tuple[int, int]]:
+    """Tokens in and out of the request with this index and, if it opens a conversation, of all that follow it."""
     request = prompts.request(index)
-    yield request
+    yield request.input_tokens, request.output_tokens
     while (turn := prompts.follow_up(index, request, "", request.output_tokens)) is not None:
         request = turn.request
-        yield request
+        yield request.input_tokens, request.output_tokens
 
 
 def _rate(tenant: Tenant, seed: int, phase: Phase, traces: Mapping[str, TraceRows]) -> float | None:
@@ -109,7 +114,7 @@ def _rate(tenant: Tenant, seed: int, phase: Phase, traces: Mapping[str, TraceRow
         return None
     if isinstance(arrival, ConstantArrival | PoissonArrival | GammaArrival | WeibullArrival) and not arrival.active_s:
         return arrival.rate_per_s
-    schedule = open_schedule(arrival, seed, tenant.id, trace_times_s(tenant, traces))
+    schedule = open_schedule(arrival, seed, tenant.id, row_times(tenant, traces))
     if phase.duration_s is None:
         return None
     before = count_before(schedule, phase.warmup_s)

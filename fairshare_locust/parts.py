@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fairshare_locust.profile.model import Tenant
+from fairshare_locust.plan import Phase
+from fairshare_locust.profile.model import Profile, Tenant
 
-__all__ = ["Part", "measured_parts"]
+__all__ = ["Part", "absences", "measured_parts", "present"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,28 +23,45 @@ class Part:
     tenants: tuple[str, ...]
 
 
-def measured_parts(tenants: Sequence[Tenant], start_s: float, measure_s: float, end_s: float) -> tuple[Part, ...]:
-    """The measurement `[measure_s, end_s)` of a phase that began at `start_s`, cut wherever a tenant joins or leaves.
+def measured_parts(
+    tenants: Sequence[Tenant], start_s: float, warmup_s: float, duration_s: float | None
+) -> tuple[Part, ...]:
+    """The measurement of a phase that began at `start_s`, cut wherever a tenant joins or leaves.
 
-    One part is called `measure`; several are `measure-1`, `measure-2` and so on.
+    One part is called `measure`; several are `measure-1`, `measure-2` and so on. Without `duration_s` the end is not
+    known: inf.
     """
-    bounds = {measure_s, end_s}
-    for tenant in tenants:
-        bounds |= {start_s + at for stretch in tenant.arrival.active_s for at in stretch}
-    cuts = sorted(at for at in bounds if measure_s <= at <= end_s)
+    ends_s = math.inf if duration_s is None else warmup_s + duration_s
+    # Reckoned in the phase's own seconds: on the run clock, equal times would differ by a rounding.
+    bounds = {at for tenant in tenants for stretch in tenant.arrival.active_s for at in stretch}
+    cuts = sorted({warmup_s, ends_s, *(at for at in bounds if warmup_s < at < ends_s)})
     spans = list(pairwise(cuts))
     return tuple(
         Part(
             "measure" if len(spans) == 1 else f"measure-{number}",
-            begins_s,
-            ends_s,
-            tuple(tenant.id for tenant in tenants if _active(tenant, begins_s - start_s)),
+            start_s + begins_s,
+            start_s + ends_s,
+            tuple(tenant.id for tenant in tenants if present(tenant, begins_s, ends_s)),
         )
         for number, (begins_s, ends_s) in enumerate(spans, start=1)
     )
 
 
-def _active(tenant: Tenant, phase_s: float) -> bool:
-    """Whether a tenant is active `phase_s` seconds into a phase; a part begins there, give or take a rounding."""
+def present(tenant: Tenant, begins_s: float, ends_s: float) -> bool:
+    """Whether a tenant is active at some time in `[begins_s, ends_s)` of a phase."""
     stretches = tenant.arrival.active_s
-    return not stretches or any(begins - 1e-9 <= phase_s < ends - 1e-9 for begins, ends in stretches)
+    return not stretches or any(begin < ends_s and begins_s < end for begin, end in stretches)
+
+
+def absences(profile: Profile, phases: Sequence[Phase]) -> list[str]:
+    """What to tell a user of tenants that take part in a phase and are never active while it is measured."""
+    return [
+        f"tenant {tenant.id!r} is never active while {phase.prefix.rstrip('/') or 'the run'} is measured, "
+        f"{phase.warmup_s:g} to {phase.warmup_s + phase.duration_s:g} s: its active_s are "
+        f"{', '.join(f'[{begin:g}, {end:g}]' for begin, end in tenant.arrival.active_s)}"
+        for phase in phases
+        for tenant in profile.tenants
+        if tenant.id in phase.tenants
+        and phase.duration_s is not None
+        and not present(tenant, phase.warmup_s, phase.warmup_s + phase.duration_s)
+    ]

@@ -130,6 +130,8 @@ PLANS: dict[str, Callable[[Profile], Profile]] = {
 
 def apply_plan(name: str, profile: Profile) -> Profile:
     """The profile as the plan wants it. Raises ProfileError when both name phases, or the plan can't be made."""
+    if name == "pairs" and len(profile.tenants) < 2:
+        raise ProfileError(["tenants: found one; the plan 'pairs' needs two at least"])
     planned = PLANS[name](profile)
     if profile.phases and planned.phases != profile.phases:
         raise ProfileError(

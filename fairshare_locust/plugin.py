@@ -146,9 +146,14 @@ class Plugin:
     def _with_slots(self, profile: Profile, users: int) -> Profile:
         """The profile with so many streams in the phase that needs most of them."""
         most = sum(slots_of(profile).values())
-        if users == most:
-            return profile
-        return with_slots(profile, users if most == profile.slots else round(users * profile.slots / most))
+        if users == most or users < len(profile.tenants):  # too few: refused with the number that was given
+            return profile if users == most else with_slots(profile, users)
+        base = users if most == profile.slots else round(users * profile.slots / most)
+        sized = with_slots(profile, max(len(profile.tenants), base))
+        got = sum(slots_of(sized).values())
+        if got != users:
+            print(f"fairshare: users (-u): {got} instead of {users}, as loads round up", file=sys.stderr, flush=True)
+        return sized
 
     def _prepare(self, profile: Profile, parsed: Any) -> Run:
         assert self._environment is not None

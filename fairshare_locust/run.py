@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,8 +29,9 @@ from fairshare_locust.clock import RunClock
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.health import HealthSampler
 from fairshare_locust.locust_csv import LocustCsv
+from fairshare_locust.offered import asked_lengths
 from fairshare_locust.options import Options
-from fairshare_locust.parts import Part, measured_parts
+from fairshare_locust.parts import Part, absences, measured_parts, present
 from fairshare_locust.plan import Phase, apply_plan, phases_of, slots_of
 from fairshare_locust.profile import Profile, resolved_yaml
 from fairshare_locust.record import RunDirectory
@@ -37,7 +39,7 @@ from fairshare_locust.record.run_directory import SCHEMA, replace_file
 from fairshare_locust.recorder import Recorder
 from fairshare_locust.serving import Deployed, check_external, deploy, server_notes
 from fairshare_locust.serving.probe import api_key
-from fairshare_locust.trace import TraceRows, load_traces, trace_times_s
+from fairshare_locust.trace import TraceRows, load_traces, row_times
 from fairshare_locust.users import TenantLoad
 from fairshare_locust.workload import PromptSource, load_tokenizer, prepare_prompts
 
@@ -136,6 +138,8 @@ class Run:
             for note in server_notes(tenant, self._deployed.servers[tenant.id]):
                 self.note(f"tenant {tenant.id!r}: {note}")
             self._note_context(tenant.id)
+        for absence in absences(self.profile, self.plan):
+            self.note(absence)
         for trace in self._traces.values():
             if trace.failures:
                 self.note(f"trace {trace.name!r}: {trace.failures} rows without an answer are left out")
@@ -144,8 +148,10 @@ class Run:
         limits = [server.max_model_len for server in self._deployed.servers[tenant_id] if server.max_model_len]
         if not limits:
             return
-        sample = [self._prompts[tenant_id].request(index) for index in range(_CONTEXT_SAMPLE)]
-        longer = sum(request.input_tokens + request.output_tokens > min(limits) for request in sample)
+        prompts = self._prompts[tenant_id]
+        lengths = (length for index in range(_CONTEXT_SAMPLE) for length in asked_lengths(prompts, index))
+        sample = list(islice(lengths, _CONTEXT_SAMPLE))
+        longer = sum(asked + wanted > min(limits) for asked, wanted in sample)
         if longer:
             self.note(
                 f"tenant {tenant_id!r}: {longer} of its first {len(sample)} requests ask for more than the "
@@ -181,7 +187,7 @@ class Run:
                 tenant,
                 self.profile.seed,
                 self._prompts[tenant.id],
-                trace_times_s(tenant, self._traces),
+                row_times(tenant, self._traces),
                 self._deployed.servers[tenant.id],
                 self._recorder,
                 self._clock,
@@ -204,19 +210,21 @@ class Run:
             self._run_phase(phase, last=number == len(self.plan) - 1)
             if self._load_ended:
                 return False
-            if phase.stop_if_slo_breaks and self._breaks(phase):
+            last = number == len(self.plan) - 1
+            if phase.stop_if_slo_breaks and self._breaks(phase, last=last):
                 break
         self.end_load("complete")
         return True
 
-    def _breaks(self, phase: Phase) -> bool:
+    def _breaks(self, phase: Phase, *, last: bool) -> bool:
         """Whether a tenant's SLO was broken in a phase that is over; if so, told."""
         assert self._recorder is not None
         self._recorder.settle()
         tenants = tuple(tenant for tenant in self.profile.tenants if tenant.id in phase.tenants)
         broken = self._attainment.broken(phase.prefix, tenants)
         if broken:
-            self.note(f"{phase.prefix.rstrip('/')}: {'; '.join(map(str, broken))}. No phase comes after it")
+            end = "" if last else "; the phases after it are left out"
+            self.note(f"{phase.prefix.rstrip('/')}: {'; '.join(map(str, broken))}{end}")
         return bool(broken)
 
     def _run_phase(self, phase: Phase, *, last: bool) -> None:
@@ -227,10 +235,11 @@ class Run:
         end_s = math.inf if phase.duration_s is None else measure_s + phase.duration_s
         window = Window(start_s, measure_s, end_s, phase.requests)
         tenants = tuple(tenant for tenant in self.profile.tenants if tenant.id in phase.tenants)
-        parts = measured_parts(tenants, start_s, measure_s, end_s)
+        parts = measured_parts(tenants, start_s, phase.warmup_s, phase.duration_s)
         loads = [self.loads[tenant.id] for tenant in tenants]
         if phase.warmup_s > 0:
-            self._open_part(phase, Part("warmup", start_s, measure_s, phase.tenants), measured=False)
+            warming = tuple(tenant.id for tenant in tenants if present(tenant, 0.0, phase.warmup_s))
+            self._open_part(phase, Part("warmup", start_s, measure_s, warming), measured=False)
         queues: list[ArrivalQueue] = []
 
         def part_of(due_s: float) -> str:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 from gevent.event import Event
 from locust import User, task
 from locust.env import Environment
-from numpy.typing import NDArray
 
-from fairshare_locust.arrival import Arrival, ArrivalQueue, Window, arrival_queue
+from fairshare_locust.arrival import Arrival, ArrivalQueue, RowTimes, Window, arrival_queue
 from fairshare_locust.client.client import StreamingClient
 from fairshare_locust.client.dialects import DIALECTS, Ask
 from fairshare_locust.client.endpoint import Endpoint
@@ -93,7 +91,7 @@ class TenantLoad:
         tenant: Tenant,
         seed: int,
         prompts: PromptSource,
-        times_s: NDArray[np.float64] | None,
+        times: RowTimes | None,
         servers: Sequence[Server],
         recorder: Recorder,
         clock: RunClock,
@@ -104,7 +102,7 @@ class TenantLoad:
         self.sent = 0
         self._seed = seed
         self._prompts = prompts
-        self._times_s = times_s
+        self._times = times
         self._recorder = recorder
         self._clock = clock
         self._servers = servers
@@ -133,7 +131,7 @@ class TenantLoad:
     def begin(self, phase: Phase, window: Window, part_of: Callable[[float], str]) -> ArrivalQueue:
         """Open the gate for a phase; `part_of` names the part of it that holds a time. Returns its queue."""
         arrival = scaled_arrival(self.tenant.arrival, phase.load)
-        queue = self._queue = arrival_queue(arrival, self._seed, self.tenant.id, window, times_s=self._times_s)
+        queue = self._queue = arrival_queue(arrival, self._seed, self.tenant.id, window, times=self._times)
         queue.on_release = self._open_gate
         self._slots = arrival.slots
         self._prefix = phase.prefix
@@ -257,7 +255,7 @@ class TenantLoad:
         """An answer came: its conversation goes on, if there is a next turn. One that failed ends it."""
         transcript = slot.exchange.transcript
         tokens = transcript.output_tokens if transcript.output_tokens is not None else transcript.chunks
-        turn = self._prompts.follow_up(slot.arrival.index, slot.request, "".join(transcript.texts), tokens)
+        turn = self._prompts.follow_up(slot.arrival.index, slot.request, transcript.answer, tokens)
         if turn is not None:
             ended_s = self._clock.of(slot.exchange.ended_at) or self._clock.now_s()
             self._next_turns[user] = _NextTurn(Arrival(slot.arrival.index, ended_s + turn.think_s), turn.request)

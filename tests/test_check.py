@@ -99,8 +99,8 @@ def test_prompts_that_the_simulator_will_refuse(
     code, out, _ = check(text, tmp_path, capsys, monkeypatch)
     assert code == 0
     assert (
-        "warning: tenant 'batch' asks for 60 + 61 tokens on average, more than max_model_len 120: "
-        "the simulator will refuse them"
+        "warning: tenant 'batch': 1000 of its first 1000 requests ask for more than max_model_len 120 tokens, "
+        "prompt and answer together: the simulator will refuse them"
     ) in out
     _, out, _ = check(text.replace("61", "60"), tmp_path, capsys, monkeypatch)
     assert "warning" not in out

@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fairshare_locust.arrival.active import ActiveStretches
 from fairshare_locust.arrival.duration import Durations
 from fairshare_locust.arrival.schedule import Schedule, count_before, open_schedule
+from fairshare_locust.arrival.trace import RowTimes
 from fairshare_locust.profile.arrivals import Arrival as ArrivalProcess
 from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
 from fairshare_locust.seeding import random_stream
@@ -333,13 +331,13 @@ def arrival_queue(
     tenant_id: str,
     window: Window,
     *,
-    times_s: NDArray[np.float64] | None = None,
+    times: RowTimes | None = None,
     worker: int = 0,
     workers: int = 1,
 ) -> ArrivalQueue:
     """The queue of a tenant's window on load process `worker` of `workers`.
 
-    `times_s` as in `open_schedule`, which see for the errors too.
+    `times` as in `open_schedule`, which see for the errors too.
     """
     active_s = arrival.active_s
     match arrival:
@@ -352,6 +350,6 @@ def arrival_queue(
                 window = replace(window, end_s=window.start_s)  # nothing is due in it
             return BatchQueue(arrival.size, think, window, active_s=active_s)
         case _:
-            schedule = open_schedule(arrival, seed, tenant_id, times_s)
+            schedule = open_schedule(arrival, seed, tenant_id, times)
             shed = arrival.overflow == "shed"
             return OpenQueue(schedule, window, active_s=active_s, shed=shed, worker=worker, workers=workers)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fairshare_locust.arrival.active import ActiveStretches
 from fairshare_locust.arrival.rate import LoopedRate, RateCurve, SwitchedRate, constant_rates, ramp
 from fairshare_locust.arrival.series import BLOCK, Series, running_sums
-from fairshare_locust.arrival.trace import TraceSchedule
+from fairshare_locust.arrival.trace import RowTimes, TraceSchedule
 from fairshare_locust.profile.arrivals import (
     ConstantArrival,
     GammaArrival,
@@ -108,21 +108,19 @@ class ActiveSchedule:
         return self._stretches.of_process_s(self._process.due_s(index))
 
 
-def open_schedule(
-    arrival: OpenArrival, seed: int, tenant_id: str, times_s: NDArray[np.float64] | None = None
-) -> Schedule:
+def open_schedule(arrival: OpenArrival, seed: int, tenant_id: str, times: RowTimes | None = None) -> Schedule:
     """The schedule of a tenant's arrival process.
 
     Args:
         arrival: the process; its rates may have been scaled.
         seed: the profile's.
         tenant_id: makes the schedule the tenant's own.
-        times_s: for a trace, when the tenant's rows came, ascending, in seconds since its cut began, shape (rows,).
+        times: for a trace, when the tenant's rows came.
 
     Raises:
         WorkloadError: a trace's rows have no rate, and one is needed.
     """
-    schedule = _process(arrival, random_stream(seed, tenant_id, "arrival"), seed, tenant_id, times_s)
+    schedule = _process(arrival, random_stream(seed, tenant_id, "arrival"), seed, tenant_id, times)
     return ActiveSchedule(schedule, ActiveStretches(arrival.active_s)) if arrival.active_s else schedule
 
 
@@ -131,7 +129,7 @@ def _process(
     stream: np.random.Generator,
     seed: int,
     tenant_id: str,
-    times_s: NDArray[np.float64] | None,
+    times: RowTimes | None,
 ) -> Schedule:
     match arrival:
         case ConstantArrival():
@@ -151,9 +149,9 @@ def _process(
         case StepsArrival():
             return RatedSchedule(_unit_times(arrival.base, stream), _steps(arrival))
         case TraceArrival():
-            if times_s is None:
-                raise TypeError(f"tenant {tenant_id!r}: the schedule of a trace needs times_s, the times of its rows")
-            return TraceSchedule.of(arrival, tenant_id, times_s)
+            if times is None:
+                raise TypeError(f"tenant {tenant_id!r}: the schedule of a trace needs the times of its rows")
+            return TraceSchedule.of(arrival, tenant_id, times)
     raise TypeError(f"tenant {tenant_id!r}: no schedule is known for {type(arrival).__name__}")
 
 

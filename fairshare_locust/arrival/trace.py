@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,26 @@ from numpy.typing import NDArray
 from fairshare_locust.errors import WorkloadError
 from fairshare_locust.profile.arrivals import TraceArrival
 
-__all__ = ["TraceSchedule", "period_s"]
+__all__ = ["RowTimes", "TraceSchedule", "period_s"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowTimes:
+    """When a tenant's rows of a trace came.
+
+    Attributes:
+        times_s: ascending, in seconds since the cut began, shape (n,).
+        period_s: how long the cut lasts, whoever's its rows are: tenants of one trace loop together. None if all rows
+            came at one moment.
+    """
+
+    times_s: NDArray[np.float64]
+    period_s: float | None
+
+    @classmethod
+    def alone(cls, times_s: NDArray[np.float64]) -> RowTimes:
+        """Of a trace that has no other rows."""
+        return cls(times_s, period_s(times_s))
 
 
 def period_s(times_s: NDArray[np.float64]) -> float | None:
@@ -38,12 +58,12 @@ class TraceSchedule:
         self._lap_s = lap_s
 
     @classmethod
-    def of(cls, arrival: TraceArrival, tenant_id: str, times_s: NDArray[np.float64]) -> TraceSchedule:
+    def of(cls, arrival: TraceArrival, tenant_id: str, times: RowTimes) -> TraceSchedule:
         """As a tenant's arrival says.
 
         Raises WorkloadError if that takes a period and the rows have none.
         """
-        lap_s = period_s(times_s)
+        times_s, lap_s = times.times_s, times.period_s
         if lap_s is None and (arrival.loop or arrival.rate_per_s is not None):
             raise WorkloadError(
                 f"tenant {tenant_id!r}: found {len(times_s)} rows of trace {arrival.trace!r}, none of them later than "

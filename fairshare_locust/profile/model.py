@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fairshare_locust.profile.arrivals import Arrival, TraceArrival
-from fairshare_locust.profile.schema import allow
+from fairshare_locust.profile.schema import allow, near
 from fairshare_locust.profile.traces import Trace
 from fairshare_locust.profile.workloads import MixtureWorkload, TraceWorkload, Workload
 
@@ -383,10 +383,18 @@ class Profile:
 
     def _check_traces(self) -> Iterator[tuple[str, str]]:
         traces: dict[str, Trace] = {}
+        known_tenants = [tenant.id for tenant in self.tenants]
         for i, trace in enumerate(self.traces):
             if trace.name in traces:
                 yield f"traces[{i}].name", f"found {trace.name!r} again; a trace before has it already"
             traces.setdefault(trace.name, trace)
+            for name in trace.assign.shares if trace.assign is not None else ():
+                if name not in known_tenants and name not in trace.others:
+                    yield (
+                        f"traces[{i}].assign",
+                        f"found {name!r}; no tenant has this id{near(name, known_tenants)} (name it in others, if "
+                        "nobody is to send its rows)",
+                    )
         for i, tenant in enumerate(self.tenants):
             for key, name in _named_traces(tenant):
                 if name not in traces:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -14,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from fairshare_locust.profile.schema import Checked, Limits
+from fairshare_locust.profile.schema import Checked, Limits, near
 
 __all__ = ["Reader"]
 
@@ -110,7 +109,7 @@ class Reader:
         fields = {field.name: field for field in dataclasses.fields(into)}
         for key, (key_node, _) in entries.items():
             if key not in fields:
-                self._problem(key_node, _join(path, key), f"unknown key; allowed: {_words(fields)}{_near(key, fields)}")
+                self._problem(key_node, _join(path, key), f"unknown key; allowed: {_words(fields)}{near(key, fields)}")
         values: dict[str, Any] = {}
         for name, field in fields.items():
             at = _join(path, name)
@@ -186,8 +185,8 @@ class Reader:
         wrong = f"found {_found(node, value)}; must be {self._allowed(kind, limits)}{or_null}"
         if get_origin(kind) is Literal:
             choices = get_args(kind)
-            near = _near(value, choices) if isinstance(value, str) else ""
-            return value if value in choices else self._problem(node, path, wrong + near)
+            hint = near(value, choices) if isinstance(value, str) else ""
+            return value if value in choices else self._problem(node, path, wrong + hint)
         if kind is bool:
             return value if isinstance(value, bool) else self._problem(node, path, wrong)
         if kind in (int, float):
@@ -260,11 +259,11 @@ class Reader:
             tag = self._scalar(tag_node)
             if isinstance(tag, str) and tag in by_tag:
                 return self._dataclass(node, by_tag[tag], path)
-            near = _near(tag, by_tag) if isinstance(tag, str) else ""
-            wrong = f"found {_found(tag_node, tag)}; must be one of {_words(by_tag)}{near}"
+            hint = near(tag, by_tag) if isinstance(tag, str) else ""
+            wrong = f"found {_found(tag_node, tag)}; must be one of {_words(by_tag)}{hint}"
             return self._problem(tag_node, _join(path, tag_key), wrong)
-        near = next(filter(None, (_near(key, [tag_key]) for key in entries)), "")
-        return self._problem(node, _join(path, tag_key), f"missing; must be one of {_words(by_tag)}{near}")
+        hint = next(filter(None, (near(key, [tag_key]) for key in entries)), "")
+        return self._problem(node, _join(path, tag_key), f"missing; must be one of {_words(by_tag)}{hint}")
 
     def _scalar(self, node: yaml.Node) -> Any:
         if not isinstance(node, yaml.ScalarNode):
@@ -351,11 +350,6 @@ def _join(path: str, key: str) -> str:
 
 def _words(names: Iterable[Any]) -> str:
     return ", ".join(map(str, names))
-
-
-def _near(word: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _is_number(value: str | float) -> bool:

@@ -10,11 +10,12 @@ Supported types: str, int, float, bool, Path (an existing file), Literal of stri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, field
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Checked", "Limits", "allow"]
+__all__ = ["Checked", "Limits", "allow", "near"]
 
 
 class Limits:
@@ -80,3 +81,9 @@ class Checked(Protocol):
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (key, problem) for each rule that is broken; key is relative, empty for the whole."""
         ...
+
+
+def near(word: str, names: Iterable[str]) -> str:
+    """`; did you mean 'rate_per_s'?` where one of the names is a near miss, else nothing."""
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

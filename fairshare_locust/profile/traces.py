@@ -73,7 +73,8 @@ Assign = AssignByShare | AssignBySession | AssignByHash | AssignByModel
 class Trace:
     """A recorded trace, cut to `[from_s, to_s)` in seconds since its first row.
 
-    Without `assign`, each tenant that names it sends all of it.
+    Without `assign`, each tenant that names it sends all of it. `others` are names in `assign` that are no tenants:
+    what falls to them is sent by nobody.
 
     Formats: `azure` (Azure LLM inference 2023 and 2024, CSV), `burstgpt` (CSV), `mooncake` (JSONL). Rows whose answer
     had no token, failures, are left out.
@@ -85,6 +86,7 @@ class Trace:
     from_s: float = allow(0.0, at_least=0)
     to_s: float | None = allow(None, above=0)
     assign: Assign | None = None
+    others: tuple[str, ...] = ()
 
     def check(self) -> Iterator[tuple[str, str]]:
         """A cut that leaves something, and a mapping that the format's columns allow."""

@@ -16,6 +16,7 @@ from fairshare_locust.profile.arrivals import (
     TraceArrival,
 )
 from fairshare_locust.profile.model import Profile
+from fairshare_locust.profile.traces import Trace
 
 __all__ = ["only_tenants", "scaled", "scaled_arrival", "with_duration", "with_endpoint", "with_slots"]
 
@@ -107,7 +108,18 @@ def only_tenants(profile: Profile, class_names: set[str]) -> Profile:
                     stop_if_slo_breaks=phase.stop_if_slo_breaks and any(tenant.slo for tenant in there),
                 )
             )
-    return replace(profile, tenants=tenants, phases=tuple(phases))
+    kept = tuple(phases)
+    if profile.phases and not kept:
+        raise ProfileError([f"phases: none is left with {', '.join(sorted(class_names))} alone"])
+    chosen = {tenant.id for tenant in tenants}
+    traces = tuple(_without_others(trace, chosen) for trace in profile.traces)
+    return replace(profile, tenants=tenants, phases=kept, traces=traces)
+
+
+def _without_others(trace: Trace, chosen: set[str]) -> Trace:
+    """The same rows for the same tenants; those of the others go to nobody."""
+    shares = () if trace.assign is None else tuple(trace.assign.shares)
+    return replace(trace, others=tuple(dict.fromkeys((*trace.others, *(id_ for id_ in shares if id_ not in chosen)))))
 
 
 def with_duration(profile: Profile, duration_s: float) -> Profile:

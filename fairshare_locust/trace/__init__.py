@@ -2,6 +2,6 @@
 
 from fairshare_locust.trace.load import load_traces, read_trace
 from fairshare_locust.trace.rows import BLOCK_TOKENS, TenantRows, TraceRows
-from fairshare_locust.trace.times import trace_times_s
+from fairshare_locust.trace.times import row_times
 
-__all__ = ["BLOCK_TOKENS", "TenantRows", "TraceRows", "load_traces", "read_trace", "trace_times_s"]
+__all__ = ["BLOCK_TOKENS", "TenantRows", "TraceRows", "load_traces", "read_trace", "row_times"]

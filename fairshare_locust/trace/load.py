@@ -66,7 +66,7 @@ def cut_trace(trace: Trace, rows: Rows, seed: int) -> TraceRows:
     places = assign_rows(trace.assign, rows, seed, trace.name)[answered]
     owners = {tenant_id: np.flatnonzero(places == i) for i, tenant_id in enumerate(trace.assign.shares)}
     for tenant_id, own in owners.items():
-        if not len(own):
+        if not len(own) and tenant_id not in trace.others:
             raise WorkloadError(
                 f"traces.{trace.name}: no row falls to tenant {tenant_id!r}, of {len(cut):,} in {_span(trace)} of "
                 f"{trace.path}; {_remedy(trace, cut)}"

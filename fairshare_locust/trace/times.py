@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
+from fairshare_locust.arrival import RowTimes
+from fairshare_locust.arrival.trace import period_s
 from fairshare_locust.profile.arrivals import TraceArrival
 from fairshare_locust.profile.model import Tenant
 from fairshare_locust.trace.rows import TraceRows
 
-__all__ = ["trace_times_s"]
+__all__ = ["row_times"]
 
 
-def trace_times_s(tenant: Tenant, traces: Mapping[str, TraceRows]) -> NDArray[np.float64] | None:
-    """Seconds since the cut begins of each of the tenant's rows; None for an arrival process that follows no trace."""
+def row_times(tenant: Tenant, traces: Mapping[str, TraceRows]) -> RowTimes | None:
+    """When the tenant's rows of its trace came; None for an arrival process that follows no trace."""
     arrival = tenant.arrival
-    return traces[arrival.trace].of_tenant(tenant.id).times_s if isinstance(arrival, TraceArrival) else None
+    if not isinstance(arrival, TraceArrival):
+        return None
+    trace = traces[arrival.trace]
+    return RowTimes(trace.of_tenant(tenant.id).times_s, period_s(trace.rows.times_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from fairshare_locust.workload.rounds import Rounds, with_mark
 from fairshare_locust.workload.source import PromptRequest, PromptSource
 from fairshare_locust.workload.tokenizer import Tokenizer
 
-__all__ = ["FilePrompt", "FileSource", "read_jsonl", "read_text"]
+__all__ = ["FilePrompt", "FileSource", "read_jsonl", "read_prompts", "read_text"]
 
 _DRAWN = 4096
 
@@ -94,6 +95,11 @@ def read_text(path: Path) -> list[FilePrompt]:
     return prompts
 
 
+def read_prompts(workload: JsonlWorkload | TextWorkload) -> list[FilePrompt]:
+    """Every prompt of a workload's file, whosever it is. Raises WorkloadError."""
+    return read_jsonl(workload.path) if isinstance(workload, JsonlWorkload) else read_text(workload.path)
+
+
 class FileSource(PromptSource):
     """The prompts of a file, each once in an order that the seed shuffles, then all again in another order.
 
@@ -107,9 +113,10 @@ class FileSource(PromptSource):
         tenant_id: str,
         tokenizer: Tokenizer,
         lines_of: str | None = None,
+        everyone: Sequence[FilePrompt] | None = None,
     ) -> None:
         owner = lines_of or tenant_id
-        everyone = read_jsonl(workload.path) if isinstance(workload, JsonlWorkload) else read_text(workload.path)
+        everyone = read_prompts(workload) if everyone is None else everyone
         self._prompts = [prompt for prompt in everyone if prompt.tenant in (None, owner)]
         if not self._prompts:
             raise WorkloadError(

@@ -32,9 +32,9 @@ from fairshare_locust.profile.workloads import (
     TextWorkload,
     TraceWorkload,
 )
-from fairshare_locust.trace import TraceRows
+from fairshare_locust.trace import TraceRows, row_times
 from fairshare_locust.workload.conversation import ConversationSource
-from fairshare_locust.workload.file import FileSource
+from fairshare_locust.workload.file import FilePrompt, FileSource, read_prompts
 from fairshare_locust.workload.mixture import MixtureSource, Part
 from fairshare_locust.workload.prefix import PrefixSource
 from fairshare_locust.workload.sharegpt import RecordedConversation, SharegptSource, read_sharegpt
@@ -61,8 +61,7 @@ def expected_requests(
     arrival = scaled_arrival(tenant.arrival, phase.load)
     if isinstance(arrival, ClosedArrival | BatchArrival):
         return phase.requests if phase.warmup_s == 0 else None
-    times_s = traces[arrival.trace].of_tenant(tenant.id).times_s if isinstance(arrival, TraceArrival) else None
-    schedule = open_schedule(arrival, seed, tenant.id, times_s)
+    schedule = open_schedule(arrival, seed, tenant.id, row_times(tenant, traces))
     if phase.requests is None:
         return count_before(schedule, phase.warmup_s + (phase.duration_s or 0.0))
     most = count_before(schedule, phase.warmup_s) + phase.requests
@@ -118,10 +117,18 @@ class _Preparation:
         self._traces = traces
         self._tokenizer = load_tokenizer(profile.model.tokenizer)
         self._conversations: dict[Path, list[RecordedConversation]] = {}
+        self._files: dict[tuple[Path, str], list[FilePrompt]] = {}
 
     @cached_property
     def _words(self) -> Words:
         return Words(self._tokenizer)
+
+    def _prompts(self, workload: JsonlWorkload | TextWorkload) -> list[FilePrompt]:
+        """Of a file that several may name: it is read once."""
+        file = (workload.path, workload.source)
+        if file not in self._files:
+            self._files[file] = read_prompts(workload)
+        return self._files[file]
 
     def _recorded(self, path: Path) -> list[RecordedConversation]:
         if path not in self._conversations:
@@ -139,7 +146,8 @@ class _Preparation:
         pool = POOL if expected is None else expected
         match workload:
             case JsonlWorkload() | TextWorkload():
-                return FileSource(workload, seed, stream_id, tokenizer, lines_of=tenant_id)
+                everyone = self._prompts(workload)
+                return FileSource(workload, seed, stream_id, tokenizer, lines_of=tenant_id, everyone=everyone)
             case SharegptWorkload(path=path):
                 return SharegptSource(workload, self._recorded(path), seed, stream_id, tokenizer, expected)
             case SyntheticWorkload():

@@ -21,7 +21,7 @@ def of(counted: Tally, lag_ms: float = 1.0, ttft_ms: float = 100.0) -> dict[str,
     return {check.name: check for check in checks}
 
 
-GOOD = Tally(outcomes=outcomes(ok=100), offered=100)
+GOOD = Tally(outcomes=outcomes(ok=100), punctual=100)
 
 
 def test_a_good_run_is_valid() -> None:
@@ -38,9 +38,9 @@ def test_send_lag_may_be_10_ms_or_5_per_cent_of_the_ttft(lag_ms: float, ttft_ms:
     assert of(GOOD, lag_ms, ttft_ms)["send lag p99"].ok is ok
 
 
-@pytest.mark.parametrize(("offered", "ok"), [(100, True), (98, True), (97, False)])
-def test_two_per_cent_may_go_out_late(offered: int, ok: bool) -> None:
-    assert of(Tally(outcomes=outcomes(ok=100), offered=offered))["offered against asked"].ok is ok
+@pytest.mark.parametrize(("punctual", "ok"), [(100, True), (98, True), (97, False)])
+def test_two_per_cent_may_go_out_late(punctual: int, ok: bool) -> None:
+    assert of(Tally(outcomes=outcomes(ok=100), punctual=punctual))["offered against asked"].ok is ok
 
 
 def test_a_reason_says_what_happened_and_what_to_do() -> None:
@@ -52,7 +52,7 @@ def test_a_reason_says_what_happened_and_what_to_do() -> None:
 
 
 def test_open_requests_at_the_end_are_suspect() -> None:
-    check = of(Tally(outcomes=outcomes(ok=97, cancelled=3), offered=100))["unfinished requests"]
+    check = of(Tally(outcomes=outcomes(ok=97, cancelled=3), punctual=100))["unfinished requests"]
     assert not check.ok
     assert check.finding == "chat: 3 of 100 requests were still open when the run ended"
 

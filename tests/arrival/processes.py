@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from fairshare_locust.arrival import Schedule, open_schedule
+from fairshare_locust.arrival.trace import RowTimes
 from fairshare_locust.profile.arrivals import (
     ConstantArrival,
     GammaArrival,
@@ -54,7 +55,7 @@ EVERY: tuple[OpenProcess, ...] = (
 
 def schedule_of(arrival: OpenArrival, seed: int, tenant_id: str = "chat") -> Schedule:
     """The schedule of any process; a trace has the rows of TIMES_S."""
-    return open_schedule(arrival, seed, tenant_id, TIMES_S)
+    return open_schedule(arrival, seed, tenant_id, RowTimes.alone(TIMES_S))
 
 
 _POSITIVE_RATE = st.floats(0.1, 200)

@@ -27,7 +27,7 @@ from fairshare_locust.arrival.queue import (
     batch_worker,
 )
 from fairshare_locust.arrival.schedule import ConstantSchedule
-from fairshare_locust.arrival.trace import TraceSchedule
+from fairshare_locust.arrival.trace import RowTimes, TraceSchedule
 from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival, ConstantArrival, OpenArrival
 from fairshare_locust.profile.distribution import ConstantDuration, ExponentialDuration
 from fairshare_locust.seeding import random_stream
@@ -185,7 +185,8 @@ def test_workers_together_deal_what_one_would(
     window = Window(start_s, start_s + 3, start_s + (10 if requests is None else math.inf), requests)
 
     def all_of(worker: int, of: int) -> list[Arrival]:
-        return take_all(arrival_queue(arrival, 7, "chat", window, times_s=TIMES_S, worker=worker, workers=of))  # type: ignore[arg-type]
+        times = RowTimes.alone(TIMES_S)
+        return take_all(arrival_queue(arrival, 7, "chat", window, times=times, worker=worker, workers=of))  # type: ignore[arg-type]
 
     alone = all_of(0, 1)
     shares = [all_of(i, workers) for i in range(workers)]

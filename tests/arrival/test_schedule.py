@@ -24,6 +24,7 @@ from fairshare_locust.arrival.schedule import (
     open_schedule,
 )
 from fairshare_locust.arrival.series import BLOCK, Series
+from fairshare_locust.arrival.trace import RowTimes
 from fairshare_locust.profile.arrivals import (
     ConstantArrival,
     GammaArrival,
@@ -322,9 +323,10 @@ def test_the_same_in_another_process() -> None:
 
 
 def test_a_trace_without_its_rows() -> None:
-    with pytest.raises(TypeError, match=r"'chat'.*needs times_s"):
+    with pytest.raises(TypeError, match=r"'chat'.*needs the times"):
         open_schedule(TraceArrival(trace="t"), 7, "chat")
-    assert due(open_schedule(TraceArrival(trace="t"), 7, "chat", TIMES_S), len(TIMES_S)) == TIMES_S.tolist()
+    schedule = open_schedule(TraceArrival(trace="t"), 7, "chat", RowTimes.alone(TIMES_S))
+    assert due(schedule, len(TIMES_S)) == TIMES_S.tolist()
 
 
 # --- counting

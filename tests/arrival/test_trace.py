@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairshare_locust.arrival import Schedule, count_before, open_schedule
-from fairshare_locust.arrival.trace import TraceSchedule, period_s
+from fairshare_locust.arrival.trace import RowTimes, TraceSchedule, period_s
 from fairshare_locust.errors import WorkloadError
 from fairshare_locust.profile.arrivals import TraceArrival
 
@@ -22,7 +22,7 @@ def due(schedule: Schedule, count: int) -> list[float]:
 
 
 def of(times_s: np.ndarray = _TIMES, **values: float | bool) -> Schedule:
-    return open_schedule(TraceArrival(trace="t", **values), 7, "chat", times_s)  # type: ignore[arg-type]
+    return open_schedule(TraceArrival(trace="t", **values), 7, "chat", RowTimes.alone(times_s))  # type: ignore[arg-type]
 
 
 def test_once() -> None:
@@ -85,3 +85,11 @@ def test_never_decreases(times_s: list[float], speed: float) -> None:
     for lap_s in (None, float(rows[-1]) + 1e-9):
         along = due(TraceSchedule(rows, speed=speed, lap_s=lap_s), 4 * len(rows))
         assert along == sorted(along)
+
+
+def test_tenants_of_one_trace_loop_together() -> None:
+    """The cut lasts 16 s, whatever rows of it a tenant has."""
+    arrival = TraceArrival(trace="t", loop=True)
+    for own in ([10.0], [12.0, 14.0]):
+        schedule = open_schedule(arrival, 7, "chat", RowTimes(np.array(own), 16.0))
+        assert due(schedule, 2 * len(own)) == [*own, *(16 + at for at in own)]

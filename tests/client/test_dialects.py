@@ -241,6 +241,14 @@ def test_done_is_an_end() -> None:
     assert read(token("a"), DONE).ended
 
 
+def test_an_answer_is_carried_on_without_the_thoughts_before_it() -> None:
+    """What was thought counts as generated, and is no part of the chat."""
+    deltas = ({"reasoning": "hm, "}, {"reasoning_content": "só", "content": "4"}, {"content": "2."})
+    transcript = read(*(event({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas))
+    assert transcript.texts == ["hm, ", "só4", "2."]
+    assert transcript.answer == "42."
+
+
 def test_a_finish_reason_is_an_end_when_the_stream_is_over() -> None:
     transcript = read(token("a"), FINISH)
     assert transcript.ended

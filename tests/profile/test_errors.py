@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from fairshare_locust.errors import FairshareError, ProfileError
-from fairshare_locust.profile import load_profile
+from fairshare_locust.profile import load_profile, parse_profile
 from tests.profile.profiles import MINIMAL, parse
 
 _PROCESSES = "closed, batch, constant, poisson, gamma, weibull, on_off, ramp, steps, trace"
@@ -1192,3 +1193,16 @@ tenants:
 
 def test_nested_too_deeply() -> None:
     assert only_problem("[" * 100_000) == "p.yaml: nested too deeply to be a profile"
+
+
+def test_a_trace_for_a_tenant_that_is_none() -> None:
+    """Nine tenths of the rows would go to nobody, unseen; `others` says that it is meant."""
+    trace = "traces: [{{name: t, path: f, format: azure, assign: {{by: share, shares: {{chat: 1, chta: 9}}}}{more}}}]\n"
+    told = (
+        "p.yaml:8: traces[0].assign: found 'chta'; no tenant has this id; did you mean 'chat'? "
+        "(name it in others, if nobody is to send its rows)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "f").touch()
+        assert only_problem(MINIMAL + trace.format(more=""), Path(folder)) == told
+        parse_profile(MINIMAL + trace.format(more=", others: [chta]"), source="p.yaml", folder=Path(folder))

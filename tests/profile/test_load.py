@@ -589,6 +589,7 @@ def test_the_resolved_form_shows_every_default_of_a_trace_a_phase_and_an_slo(tmp
             "from_s": 0.0,
             "to_s": None,
             "assign": None,
+            "others": [],
         }
     ]
     assert shown["phases"] == [

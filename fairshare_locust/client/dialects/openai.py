@@ -24,6 +24,10 @@ class _OpenAI:
         """Generated content of a choice; None if it has none (a role, an empty delta)."""
         raise NotImplementedError
 
+    def _thought(self, choice: dict[str, Any]) -> str:  # noqa: ARG002 - a chat looks at it
+        """The reasoning that a choice's text begins with."""
+        return ""
+
     def read(self, data: bytes, stamp: float, transcript: Transcript) -> None:
         """Take in one event. Usage may stand in any event; `[DONE]` is the end."""
         if data == b"[DONE]":
@@ -37,11 +41,13 @@ class _OpenAI:
             transcript.input_tokens = token_count(usage.get("prompt_tokens"))
             transcript.output_tokens = token_count(usage.get("completion_tokens"))
         text = None
+        thought = ""
         token_ids = 0
         for choice in event.get("choices") or ():
             piece = self._text(choice)
             if piece is not None:
                 text = piece if text is None else text + piece
+                thought = thought or self._thought(choice)
             ids = choice.get("token_ids")
             if ids:
                 token_ids += len(ids)
@@ -52,7 +58,7 @@ class _OpenAI:
         if text is not None:
             # A running count: tokens that came without text of their own are credited to the chunk that shows them.
             counted = transcript.count(transcript.output_tokens) if usage else None
-            transcript.content(stamp, text, counted or token_ids or None)
+            transcript.content(stamp, text, counted or token_ids or None, thought)
 
     def text_bounds(self, data: bytes) -> tuple[int, int] | None:
         """See Dialect: one choice with one text, no usage, no token ids, no finish."""
@@ -119,12 +125,16 @@ class OpenAIChat(_OpenAI):
         if not delta:
             return None
         content = delta.get("content")
-        reasoning = delta.get("reasoning") or delta.get("reasoning_content")
+        reasoning = self._thought(choice)
         if reasoning:
             content = reasoning + (content or "")
         if content:
             return str(content)
         return "" if delta.get("tool_calls") else None
+
+    def _thought(self, choice: dict[str, Any]) -> str:
+        delta = choice.get("delta") or {}
+        return delta.get("reasoning") or delta.get("reasoning_content") or ""
 
 
 class OpenAICompletions(_OpenAI):

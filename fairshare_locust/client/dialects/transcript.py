@@ -18,6 +18,7 @@ class Transcript:
         ended: the stream's proper end was seen.
         error: message of an error event, None without one.
         special: stamps of special tokens (TGI).
+        thoughts: of a content chunk, by its number: how many leading bytes of its text are reasoning, no answer.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Transcript:
         "pieces",
         "special",
         "stamps",
+        "thoughts",
     )
 
     def __init__(self) -> None:
@@ -44,6 +46,7 @@ class Transcript:
         self.ended = False
         self.error: str | None = None
         self.special: list[float] = []
+        self.thoughts: dict[int, int] = {}
         self._counted = 0
         self._open_choices: set[int] = set()
 
@@ -74,12 +77,20 @@ class Transcript:
         return [piece.decode(errors="replace") for piece in self.pieces]
 
     @property
+    def answer(self) -> str:
+        """The generated text as a chat carries it on: without what the model thought before it."""
+        pieces = (piece[self.thoughts.get(i, 0) :] for i, piece in enumerate(self.pieces))
+        return b"".join(pieces).decode(errors="replace")
+
+    @property
     def finished(self) -> bool:
         """Whether each choice that began has said why it finished."""
         return self.finish_reason is not None and not self._open_choices
 
-    def content(self, stamp: float, text: str, tokens: int | None) -> None:
-        """A chunk with generated content arrived, of `tokens` tokens if that is known."""
+    def content(self, stamp: float, text: str, tokens: int | None, thought: str = "") -> None:
+        """A chunk with generated content arrived, of `tokens` tokens if that is known; it begins with `thought`."""
+        if thought:
+            self.thoughts[len(self.pieces)] = len(thought.encode(errors="replace"))
         self.stamps.append(stamp)
         self.pieces.append(text.encode(errors="replace"))
         if tokens is None:
