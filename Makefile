@@ -8,15 +8,19 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	@$(BIN)/locust -f locustfiles/mixed.py --headless
 
-# Whole runs mostly wait for their load, so they share the time with everything else.
+# Whole runs mostly wait for their load, so they share the time with everything else. How a run judges the machine it
+# ran on is tested when nothing else runs there.
+ALONE := tests/run/test_verdict.py
+
 test: $(READY)
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-parts test-runs test-scenarios
+	@$(BIN)/python -m pytest $(ALONE)
 
 test-parts: $(READY)
 	@$(BIN)/python -m pytest --ignore=tests/run --ignore=tests/profiles
 
 test-runs: $(READY)
-	@$(BIN)/python -m pytest tests/run
+	@$(BIN)/python -m pytest tests/run --ignore=$(ALONE)
 
 test-scenarios: $(READY)
 	@$(BIN)/python -m pytest tests/profiles
