@@ -233,6 +233,7 @@ def make_record(
         tokens_from="usage" if counted else ("chunks" if transcript.chunks else None),
         chunk_gap_us=transcript.gap_us if transcript.chunks else None,
         chunk_tokens=transcript.chunk_tokens if transcript.chunks else None,
+        engine=transcript.engine,
     )
 
 

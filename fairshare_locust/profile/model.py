@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Literal
 
 from fairshare_locust.profile.arrivals import Arrival, TraceArrival
 from fairshare_locust.profile.schema import allow, near
+from fairshare_locust.profile.telemetry import Telemetry
 from fairshare_locust.profile.traces import Trace
 from fairshare_locust.profile.workloads import MixtureWorkload, TraceWorkload, Workload
 
@@ -80,6 +82,12 @@ class SimulatorOptions:
         max_model_len: longest prompt and answer together.
         scheduling_policy: who of the waiting comes first: `fcfs`, or `priority` (lower first, then who came first).
         chat_template_tokens: what the chat template adds to a chat's prompt.
+        per_request_metrics: an OpenAI answer says how long it waited and computed, as it does on a vLLM server with
+            `--enable-per-request-metrics`.
+        memory_mib: memory of the card; the defaults are an 8B model in bf16 on one of 24 GiB.
+        weights_mib: what the weights take of it.
+        kv_bytes_per_token: what each token in the KV cache takes of it.
+        idle_w, busy_w: power while no step runs, and while one does.
     """
 
     step_base_ms: float = allow(8.0, above=0)
@@ -91,9 +99,15 @@ class SimulatorOptions:
     max_model_len: int = allow(8192, at_least=1)
     scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
     chat_template_tokens: int = allow(0, at_least=0)
+    per_request_metrics: bool = True
+    memory_mib: int = allow(24576, at_least=1)
+    weights_mib: int = allow(15316, at_least=0)
+    kv_bytes_per_token: int = allow(131072, at_least=0)
+    idle_w: float = allow(30.0, at_least=0)
+    busy_w: float = allow(300.0, at_least=0)
 
     def check(self) -> Iterator[tuple[str, str]]:
-        """A batch must take every running sequence, and the cache the longest one."""
+        """A batch must take every running sequence, the cache the longest one, the card the weights and the cache."""
         if self.max_num_batched_tokens < self.max_num_seqs:
             yield (
                 "max_num_batched_tokens",
@@ -104,6 +118,15 @@ class SimulatorOptions:
                 "kv_capacity_tokens",
                 f"found {self.kv_capacity_tokens}; must be at least max_model_len ({self.max_model_len})",
             )
+        needed_mib = self.weights_mib + math.ceil(self.kv_capacity_tokens * self.kv_bytes_per_token / 2**20)
+        if self.memory_mib < needed_mib:
+            yield (
+                "memory_mib",
+                f"found {self.memory_mib}; must be at least {needed_mib}: weights_mib ({self.weights_mib}) and "
+                f"kv_capacity_tokens ({self.kv_capacity_tokens}) of kv_bytes_per_token ({self.kv_bytes_per_token})",
+            )
+        if self.busy_w < self.idle_w:
+            yield "busy_w", f"found {self.busy_w:g}; must be at least idle_w ({self.idle_w:g})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +338,7 @@ class Profile:
     traces: tuple[Trace, ...] = ()
     tenants: tuple[Tenant, ...]
     phases: tuple[PhaseOptions, ...] = ()
+    telemetry: Telemetry = field(default_factory=Telemetry)
     fairness: Fairness = field(default_factory=Fairness)
     cost: Cost | None = None
 

@@ -43,6 +43,7 @@ class RequestRecord:
         tokens_from: where `output_tokens` comes from; None if no token came.
         chunk_gap_us: microseconds between consecutive content chunks, one fewer than chunks.
         chunk_tokens: tokens of each content chunk where the server tells them, else None.
+        engine: seconds that the engine says it spent on the request: `queued_s`, `prefill_s`, `decode_s`.
         prompt_sha: first 16 hexadecimal digits of the SHA-256 of the prompt.
     """
 
@@ -73,6 +74,7 @@ class RequestRecord:
     model: str | None = None
     session: str | None = None
     turn: int | None = None
+    engine: dict[str, float] | None = None
     prompt_sha: str | None = None
 
     def to_json(self) -> bytes:

@@ -249,6 +249,20 @@ def test_an_answer_is_carried_on_without_the_thoughts_before_it() -> None:
     assert transcript.answer == "42."
 
 
+def test_what_the_engine_says_of_its_own_work() -> None:
+    """As vLLM has it in the final usage event under `--enable-per-request-metrics`; nonsense is left out."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 3}
+    told = {"queue_time_ms": 12.5, "time_to_first_token_ms": 40, "generation_time_ms": 80.0, "tokens_per_second": 9}
+    assert read(event({"choices": [], "usage": usage, "metrics": told})).engine == {
+        "queued_s": 0.0125,
+        "prefill_s": 0.04,
+        "decode_s": 0.08,
+    }
+    nonsense: list[Any] = [None, {}, [], {"queue_time_ms": "x", "generation_time_ms": -1, "time_to_first_token_ms": True}]
+    for nothing in nonsense:
+        assert read(event({"choices": [], "usage": usage, "metrics": nothing})).engine is None
+
+
 def test_a_finish_reason_is_an_end_when_the_stream_is_over() -> None:
     transcript = read(token("a"), FINISH)
     assert transcript.ended

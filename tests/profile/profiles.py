@@ -47,6 +47,7 @@ from fairshare_locust.profile.model import (
     Slo,
     Timeouts,
 )
+from fairshare_locust.profile.telemetry import Telemetry
 from fairshare_locust.profile.traces import (
     Assign,
     AssignByHash,
@@ -357,6 +358,19 @@ def _phases(draw: st.DrawFn, tenants: list[Tenant], counted: bool) -> tuple[Phas
     return tuple(phases)
 
 
+_URLS = st.none() | st.just("https://gpu.example:9400/metrics")
+_TELEMETRY = st.builds(
+    Telemetry,
+    nvml=st.sampled_from(["auto", "never"]),
+    nvml_interval_s=st.floats(0.1, 60),
+    server_metrics=st.sampled_from(["auto", "never"]),
+    server_metrics_interval_s=st.floats(0.05, 60),
+    dcgm_url=_URLS,
+    agent_url=_URLS,
+    scrape_interval_s=st.floats(0.1, 60),
+)
+
+
 @st.composite
 def profiles(draw: st.DrawFn, file: Path) -> Profile:
     """Any valid profile; its files are all `file`."""
@@ -387,6 +401,7 @@ def profiles(draw: st.DrawFn, file: Path) -> Profile:
         traces=traces,
         tenants=tuple(tenants),
         phases=draw(_phases(tenants, counted)),
+        telemetry=draw(_TELEMETRY),
         fairness=Fairness(service_weights=ServiceWeights(input=draw(_NOT_NEGATIVE), output=draw(_POSITIVE))),
         cost=draw(st.none() | st.builds(Cost, gpu_hour_usd=_NOT_NEGATIVE, gpus=_COUNT)),
     )

@@ -63,7 +63,7 @@ def test_an_empty_file(text: str) -> None:
     if "---" not in text:
         assert problem == (
             "p.yaml: the file is empty; allowed: name, seed, run, model, deployment, traces, tenants, phases, "
-            "fairness, cost"
+            "telemetry, fairness, cost"
         )
 
 
@@ -174,7 +174,7 @@ cost: {gpus: 1}
             "name: small",
             "name: small\nsede: 1",
             "p.yaml:2: sede: unknown key; allowed: name, seed, run, model, deployment, traces, tenants, phases, "
-            "fairness, cost; did you mean 'seed'?",
+            "telemetry, fairness, cost; did you mean 'seed'?",
         ),
         (
             "duration_s: 60",
@@ -1206,3 +1206,16 @@ def test_a_trace_for_a_tenant_that_is_none() -> None:
         (Path(folder) / "f").touch()
         assert only_problem(MINIMAL + trace.format(more=""), Path(folder)) == told
         parse_profile(MINIMAL + trace.format(more=", others: [chta]"), source="p.yaml", folder=Path(folder))
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "where", "what"),
+    [
+        ("{nvml: maybe}", ".nvml", "found 'maybe'; must be one of auto, never"),
+        ("{nvml_interval_s: 0.01}", ".nvml_interval_s", "found 0.01; must be a number, at least 0.1 and at most 60"),
+        ("{dcgm_url: gpu:9400}", ".dcgm_url", "found 'gpu:9400'; must be an http:// or https:// URL or null"),
+        ("{agent_token_env: T}", ".agent_token_env", "found 'T' without agent_url; name the agent it is for"),
+    ],
+)
+def test_telemetry(telemetry: str, where: str, what: str) -> None:
+    assert only_problem(f"{MINIMAL}telemetry: {telemetry}\n") == f"p.yaml:8: telemetry{where}: {what}"

@@ -19,6 +19,7 @@ from fairshare_locust.profile import (
     load_profile,
     model,
     resolved_yaml,
+    telemetry,
     traces,
     workloads,
 )
@@ -236,6 +237,7 @@ tenants:
 phases:
   - {name: solo-chat, tenants: [chat], warmup_s: 0, duration_s: 60, drain_s: 1}
   - {name: all+2.5x, load: 2.5, stop_if_slo_breaks: true}
+telemetry: {nvml: never, agent_url: "http://gpu:9401/metrics", agent_token_env: AGENT_TOKEN, scrape_interval_s: 2}
 cost: {gpu_hour_usd: 0}
 """
 _FILES = ("azure.csv", "burstgpt.csv", "mooncake.jsonl", "prompts.txt", "prompts.jsonl", "sharegpt.json")
@@ -647,7 +649,7 @@ def _made(profile: Profile) -> list[Any]:
     return found
 
 
-_PARTS = (model, arrivals, workloads, distribution, traces)
+_PARTS = (model, arrivals, workloads, distribution, telemetry, traces)
 
 
 def _kinds() -> set[type[Any]]:

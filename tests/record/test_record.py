@@ -19,7 +19,7 @@ _LINE = (
     b'"ended_s":5.9107,"outcome":"ok","status":200,"error":null,"finish_reason":"length","input_tokens":512,'
     b'"output_tokens":128,"tokens_from":"usage","requested_output_tokens":128,"chunk_gap_us":[19873,20110],'
     b'"chunk_tokens":null,"endpoint":"http://127.0.0.1:8000","api":"openai_chat","model":"tiny",'
-    b'"session":null,"turn":null,"prompt_sha":"9f2c000000000000"}\n'
+    b'"session":null,"turn":null,"engine":null,"prompt_sha":"9f2c000000000000"}\n'
 )
 _RECORD = RequestRecord(
     request_id="chat-000017",

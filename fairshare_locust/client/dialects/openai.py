@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -40,6 +41,8 @@ class _OpenAI:
         if usage:
             transcript.input_tokens = token_count(usage.get("prompt_tokens"))
             transcript.output_tokens = token_count(usage.get("completion_tokens"))
+            if "metrics" in event:
+                transcript.engine = _engine_times(event["metrics"])
         text = None
         thought = ""
         token_ids = 0
@@ -100,6 +103,28 @@ class _OpenAI:
                     config["do_sample"] = True
                 options["generation_config"] = orjson.dumps(config).decode()
         return options
+
+
+# vLLM's `--enable-per-request-metrics`, in the event with the final usage. Its time to the first token counts from when
+# the request was scheduled, not from when it came.
+_ENGINE_TIMES = (
+    ("queued_s", "queue_time_ms"),
+    ("prefill_s", "time_to_first_token_ms"),
+    ("decode_s", "generation_time_ms"),
+)
+
+
+def _engine_times(metrics: Any) -> dict[str, float] | None:
+    """How long a request was queued, prefilled and decoded; None unless the engine says something of it."""
+    if not isinstance(metrics, dict):
+        return None
+    times = {name: _seconds(metrics.get(key)) for name, key in _ENGINE_TIMES}
+    return {name: time_s for name, time_s in times.items() if time_s is not None} or None
+
+
+def _seconds(ms: Any) -> float | None:
+    usable = type(ms) in (int, float) and math.isfinite(ms) and ms >= 0
+    return ms / 1000 if usable else None
 
 
 class OpenAIChat(_OpenAI):

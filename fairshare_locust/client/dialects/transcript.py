@@ -17,6 +17,7 @@ class Transcript:
         input_tokens, output_tokens: the server's own counts, None if it gave none.
         ended: the stream's proper end was seen.
         error: message of an error event, None without one.
+        engine: what the engine says of its own work on the request, in seconds; None where it says nothing.
         special: stamps of special tokens (TGI).
         thoughts: of a content chunk, by its number: how many leading bytes of its text are reasoning, no answer.
     """
@@ -26,6 +27,7 @@ class Transcript:
         "_open_choices",
         "chunk_tokens",
         "ended",
+        "engine",
         "error",
         "finish_reason",
         "input_tokens",
@@ -44,6 +46,7 @@ class Transcript:
         self.output_tokens: int | None = None
         self.finish_reason: str | None = None
         self.ended = False
+        self.engine: dict[str, float] | None = None
         self.error: str | None = None
         self.special: list[float] = []
         self.thoughts: dict[int, int] = {}
