@@ -1,4 +1,4 @@
-"""`python -m fairshare_locust`, or `fairshare`: check a profile, serve it, report on a run."""
+"""`python -m fairshare_locust`, or `fairshare`: check a profile, serve it, report on a run, serve a host's GPUs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from fairshare_locust.offered import Offered, offered_load
 from fairshare_locust.parts import absences
 from fairshare_locust.plan import PLANS, Phase, apply_plan, phases_of
 from fairshare_locust.profile import Profile, load_profile, resolved_yaml
+from fairshare_locust.telemetry import agent
 
 __all__ = ["main"]
 
@@ -38,12 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "report", help="(re)build a run's report, as python -m analysis report", add_help=False
     )
     report.add_argument("rest", nargs=argparse.REMAINDER)
+    telemetry = commands.add_parser("telemetry", help="serve what this host's GPUs do, for a run on another host")
+    agent.add_arguments(telemetry)
     options = parser.parse_args(arguments)
     try:
         if options.command == "check":
             return _check(options.profile, options.plan)
         if options.command == "serve":
             return _serve(options.profile)
+        if options.command == "telemetry":
+            return agent.serve(options)
     except FairshareError as error:
         for line in str(error).splitlines():
             print(f"fairshare: {line}", file=sys.stderr)

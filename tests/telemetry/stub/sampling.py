@@ -1,0 +1,100 @@
+"""An NvmlSource in a process of its own, that meets the stub; asked over a pipe, at times that the test says.
+
+    python -m tests.telemetry.stub.sampling
+
+A line of JSON in: {"at_s": …} to sample at that time of the source's clock, {"close": true} to close it.
+A line out for each, and one at the start: the state of the source.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from fairshare_locust.telemetry.nvml import NvmlSource
+from tests.telemetry.stub import Stub
+
+__all__ = ["Sampling"]
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+class Sampling:
+    """The test's end of the pipe.
+
+    Attributes:
+        state: as it was after the last question: `refused`, or `devices`, `problems`, `unsupported`, `lost`, `gaps`.
+    """
+
+    def __init__(self, stub: Stub, **environment: str) -> None:
+        command = [sys.executable, "-m", "tests.telemetry.stub.sampling"]
+        self._process = subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            env={**stub.environment, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.state = self._answer()
+
+    def sample(self, at_s: float) -> dict[tuple[str, str], float]:
+        """The rows of a sample, by device and metric; none may come twice."""
+        rows = self._ask({"at_s": at_s})["rows"]
+        by_name = {(device, metric): value for device, metric, value in rows}
+        assert len(by_name) == len(rows)
+        return by_name
+
+    def close(self) -> None:
+        """Close the source."""
+        self._ask({"close": True})
+
+    def __enter__(self) -> Sampling:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._process.communicate()
+        assert self._process.returncode == 0
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        self._process.stdin.flush()
+        self.state = self._answer()
+        return self.state
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+
+def _main() -> None:
+    now_s = 0.0
+    source = NvmlSource.open(lambda: now_s)
+    if isinstance(source, str):
+        print(json.dumps({"refused": source}), flush=True)
+        return
+    rows: list[Any] = []
+    while True:
+        names = ("problems", "unsupported", "lost", "gaps")
+        state = {name: getattr(source, name) for name in names}
+        devices = [{**vars(gpu), "slices": [vars(one) for one in gpu.slices]} for gpu in source.devices]
+        print(json.dumps({"devices": devices, "rows": rows, **state}), flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        question = json.loads(line)
+        if "close" in question:
+            source.close()
+            rows = []
+        else:
+            now_s = question["at_s"]
+            rows = source.sample()
+
+
+if __name__ == "__main__":
+    _main()
