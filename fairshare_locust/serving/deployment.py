@@ -41,6 +41,11 @@ class Deployed:
             if len(every) == 1 and (tokens := next(iter(every))) is not None
         }
 
+    @property
+    def dcgm_url(self) -> str | None:
+        """Where the simulator exports its modelled GPU; None for servers that run on a GPU, or elsewhere."""
+        return self.processes[0].dcgm_url if self.processes else None
+
     def stop(self) -> None:
         """Stop what we started; safe to call twice."""
         while self.processes:

@@ -25,7 +25,11 @@ _STOP_WITHIN_S = 5.0
 
 
 class SimulatorProcess:
-    """A running simulator. It ends with us: it watches its standard input, which we hold open."""
+    """A running simulator. It ends with us: it watches its standard input, which we hold open.
+
+    Attributes:
+        dcgm_url: where its modelled GPU is exported, under the names of NVIDIA's DCGM exporter.
+    """
 
     def __init__(self, profile: Profile, log: Path | None) -> None:
         """Start it and wait until it listens; without a log it writes to our standard error.
@@ -38,7 +42,7 @@ class SimulatorProcess:
         adapters.pop(profile.model.name, None)
         options = orjson.dumps(asdict(profile.deployment.simulator)).decode()
         self.command = child_command(
-            *("fairshare_locust.simulator", "--port", "0", "--exit-with-parent"),
+            *("fairshare_locust.simulator", "--port", "0", "--dcgm-port", "0", "--exit-with-parent"),
             *("--model", profile.model.name, "--tokenizer", profile.model.tokenizer, "--options", options),
             *(f"--adapter={name}" for name in adapters),
         )
@@ -58,6 +62,7 @@ class SimulatorProcess:
             self.stop()
             raise
         self._endpoint = ready["endpoint"]
+        self.dcgm_url: str = ready["dcgm"]
         self._overhead_tokens = ready["prompt_overhead_tokens"]
 
     def server(self, tenant: Tenant) -> Server:

@@ -1,7 +1,8 @@
 """`python -m fairshare_locust.simulator`: serve until told to stop.
 
-When it listens it prints one line of JSON: `{"endpoint": "http://127.0.0.1:PORT", "model": NAME, "pid": PID,
-"prompt_overhead_tokens": {API: TOKENS}}`; the last is what it adds to the tokens of a prompt's text.
+When it listens it prints one line of JSON: `{"endpoint": "http://127.0.0.1:PORT", "dcgm": URL, "model": NAME,
+"pid": PID, "prompt_overhead_tokens": {API: TOKENS}}`; the URL is where its modelled GPU is exported as by NVIDIA's DCGM
+exporter, the last is what it adds to the tokens of a prompt's text.
 SIGTERM and SIGINT end it with status 0, answers in flight with an error event.
 """
 
@@ -24,8 +25,9 @@ from aiohttp import web
 from fairshare_locust.errors import FairshareError, ServingError
 from fairshare_locust.profile.model import SimulatorOptions
 from fairshare_locust.profile.reader import Reader
+from fairshare_locust.simulator.dcgm import create_exporter
 from fairshare_locust.simulator.realtime import new_event_loop
-from fairshare_locust.simulator.server import create_app
+from fairshare_locust.simulator.server import DEVICE, create_app
 from fairshare_locust.simulator.text import Vocabulary
 
 __all__ = ["main"]
@@ -61,24 +63,16 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     app = create_app(config, model=arguments.model, vocabulary=vocabulary, adapters=arguments.adapter, api_key=api_key)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_S)
-    await runner.setup()
+    exporter = web.AppRunner(create_exporter(app[DEVICE]), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     try:
-        site = web.TCPSite(runner, arguments.host, arguments.port, backlog=_BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ServingError(
-                f"simulator: can't listen on {arguments.host}:{arguments.port}: {error.strerror}; "
-                "give another --port, or 0 for a free one"
-            ) from error
+        endpoint = await _listen(runner, arguments.host, arguments.port, "--port")
+        dcgm = await _listen(exporter, arguments.host, arguments.dcgm_port, "--dcgm-port") + "/metrics"
         # What exists now stays: the collector need not walk it again in the middle of a step.
         gc.collect()
         gc.freeze()
-        host, port = runner.addresses[0][:2]
-        endpoint = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         special = vocabulary.special_tokens
         overhead = {"openai_chat": config.chat_template_tokens, "openai_completions": special, "tgi": special}
-        ready = {"endpoint": endpoint, "model": arguments.model, "pid": os.getpid()}
+        ready = {"endpoint": endpoint, "dcgm": dcgm, "model": arguments.model, "pid": os.getpid()}
         print(json.dumps({**ready, "prompt_overhead_tokens": overhead}), flush=True)
         _logger.info("serving %s on %s with %s", arguments.model, endpoint, config)
         if arguments.exit_with_parent:
@@ -87,6 +81,20 @@ async def _serve(
         _logger.info("stopping")
     finally:
         await runner.cleanup()
+        await exporter.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int, option: str) -> str:
+    """Serve on a port; `option` is where it was given. Returns scheme, host and port."""
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+    except OSError as error:
+        raise ServingError(
+            f"simulator: can't listen on {host}:{port}: {error.strerror}; give another {option}, or 0 for a free one"
+        ) from error
+    address, bound_port = runner.addresses[0][:2]
+    return f"http://[{address}]:{bound_port}" if ":" in address else f"http://{address}:{bound_port}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="0: a free one (default: %(default)s)")
+    parser.add_argument(
+        "--dcgm-port",
+        type=int,
+        default=0,
+        help="where the modelled GPU is exported; 0: a free one (default: %(default)s)",
+    )
     parser.add_argument("--model", default="simulated", help="name to serve under (default: %(default)s)")
     parser.add_argument(
         "--adapter", action="append", default=[], metavar="NAME", help="a further name, of an adapter; may be repeated"

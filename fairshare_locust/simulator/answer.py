@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from fairshare_locust.simulator.engine import FinishReason
 from fairshare_locust.simulator.text import Vocabulary, Word
+from fairshare_locust.simulator.timing import Timing
 
 __all__ = ["AnswerFailedError", "AnswerFormat", "Choice", "StreamedAnswer", "WholeAnswer"]
 
@@ -23,6 +24,7 @@ class Choice:
 
     words: list[Word]
     finish_reason: FinishReason
+    timing: Timing
 
 
 class AnswerFormat(Protocol):
@@ -37,8 +39,8 @@ class AnswerFormat(Protocol):
     def last_token(self, index: int, choice: Choice, *, ends_answer: bool) -> bytes:
         """Event of the last token of a choice; `ends_answer` if no other choice is open."""
 
-    def closing(self, generated_tokens: int) -> Many[bytes]:
-        """Events after the last of all choices, which have so many tokens together."""
+    def closing(self, choices: Many[Choice]) -> Many[bytes]:
+        """Events after the last of all choices; these are all of them, in the order of their ends."""
 
     def error(self, message: str) -> Many[bytes]:
         """Events that end a stream that has failed."""
@@ -66,8 +68,7 @@ class StreamedAnswer:
         self._format = answer_format
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._opened = False
-        self._open_choices = len(starts)
-        self._generated_tokens = 0
+        self._finished: list[Choice] = []
         self.receivers = [_StreamedChoice(self, vocabulary, i, start) for i, start in enumerate(starts)]
 
     async def wait(self) -> None:
@@ -85,12 +86,11 @@ class StreamedAnswer:
         """Write the last token of a choice, and the end of the stream if it was the last choice."""
         if not self._opened:
             self._open()
-        self._open_choices -= 1
-        self._generated_tokens += len(choice.words)
-        ends_answer = self._open_choices == 0
+        self._finished.append(choice)
+        ends_answer = len(self._finished) == len(self.receivers)
         events = [self._format.last_token(index, choice, ends_answer=ends_answer)]
         if ends_answer:
-            events += self._format.closing(self._generated_tokens)
+            events += self._format.closing(self._finished)
         self._write(events)
         if ends_answer:
             self._end()
@@ -126,14 +126,14 @@ class _StreamedChoice:
         self._index = index
         self._start = start
 
-    def token(self, generated_tokens: int, finish_reason: FinishReason | None) -> None:
-        if finish_reason is None:
-            words = self._vocabulary.words
-            word = words[(self._start + generated_tokens - 1) % len(words)]
-            self._answer.token(self._index, word, generated_tokens)
-        else:
-            choice = Choice(self._vocabulary.words_from(self._start, generated_tokens), finish_reason)
-            self._answer.last_token(self._index, choice)
+    def token(self, generated_tokens: int) -> None:
+        words = self._vocabulary.words
+        word = words[(self._start + generated_tokens - 1) % len(words)]
+        self._answer.token(self._index, word, generated_tokens)
+
+    def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
+        words = self._vocabulary.words_from(self._start, generated_tokens)
+        self._answer.last_token(self._index, Choice(words, finish_reason, timing))
 
     def failed(self, message: str) -> None:
         self._answer.failed(message)
@@ -178,11 +178,13 @@ class _WholeChoice:
         self._start = start
         self.choice: Choice | None = None
 
-    def token(self, generated_tokens: int, finish_reason: FinishReason | None) -> None:
-        if finish_reason is not None:
-            words = self._vocabulary.words_from(self._start, generated_tokens)
-            self.choice = Choice(words, finish_reason)
-            self._answer.choice_ended()
+    def token(self, generated_tokens: int) -> None:
+        pass  # the words are all written at the end
+
+    def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
+        words = self._vocabulary.words_from(self._start, generated_tokens)
+        self.choice = Choice(words, finish_reason, timing)
+        self._answer.choice_ended()
 
     def failed(self, message: str) -> None:
         self._answer.failed(message)

@@ -1,28 +1,21 @@
 """The simulator's /metrics: vLLM's names, types and buckets, and some of its own.
 
-Counts are plain numbers while the server runs and become Prometheus families only when scraped: one
-observation stands for all tokens of a step, which is what lets one core serve many streams.
+Counts are plain numbers while the server runs and become text only when scraped: one observation stands for all
+tokens of a step, which is what lets one core serve many streams.
 """
 
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left
-from collections.abc import Iterator
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from fairshare_locust.simulator.engine import Engine
+from fairshare_locust.simulator.engine import Engine, FinishReason, Sequence
+from fairshare_locust.simulator.exposition import Histogram, label_set, metric
+from fairshare_locust.simulator.timing import Timing
 
-__all__ = ["FinishedReason", "Histogram", "SimulatorMetrics"]
+__all__ = ["FinishedReason", "SimulatorMetrics"]
 
 FinishedReason = Literal["stop", "length", "abort", "error"]
 
@@ -41,29 +34,12 @@ _REQUEST_S = (
 _STEP_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-class Histogram:
-    """Counts per bucket; `bounds` are the inclusive upper ends, ascending, without +Inf."""
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float, times: int = 1) -> None:
-        """Count `value` that many times."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.sum += value * times
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts as (`le`, count), +Inf last."""
-        names = [*map(str, self.bounds), "+Inf"]
-        return list(zip(names, itertools.accumulate(self.counts), strict=True))
-
-
-class SimulatorMetrics(Collector):
+class SimulatorMetrics:
     """What the server counts, and the engine's state at the moment of a scrape.
 
     Attributes:
+        time_to_first_token_s: from a request's arrival, its body read, until its first token began to be written.
+        e2e_request_latency_s: from there until its last token did.
         step_lateness_s: from the modelled end of a step until the process began to write its tokens.
         step_write_s: from there until the last of them was handed to the kernel.
         requests_received: generation requests that arrived, whatever became of them.
@@ -71,7 +47,9 @@ class SimulatorMetrics(Collector):
 
     def __init__(self, engine: Engine, model_name: str) -> None:
         self._engine = engine
-        self._labels = {"model_name": model_name, "engine": "0"}
+        self._labels = label_set(model_name=model_name, engine="0")
+        self._process = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._process)
         self.requests_received = 0
         self.prompt_tokens = 0
         self.generation_tokens = 0
@@ -81,119 +59,121 @@ class SimulatorMetrics(Collector):
         self.inter_token_latency_s = Histogram(_INTER_TOKEN_S)
         self.e2e_request_latency_s = Histogram(_REQUEST_S)
         self.request_queue_time_s = Histogram(_REQUEST_S)
+        self.request_inference_time_s = Histogram(_REQUEST_S)
+        self.request_prefill_time_s = Histogram(_REQUEST_S)
+        self.request_decode_time_s = Histogram(_REQUEST_S)
         self.request_prompt_tokens = Histogram(_one_two_five(config.max_model_len))
         self.request_generation_tokens = Histogram(_one_two_five(config.max_model_len))
         self.step_lateness_s = Histogram(_STEP_S)
         self.step_write_s = Histogram(_STEP_S)
 
-    def registry(self) -> CollectorRegistry:
-        """A registry with these metrics and those of the process."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        ProcessCollector(registry=registry)
-        return registry
+    def count_finished(self, sequence: Sequence, reason: FinishReason, timing: Timing) -> None:
+        """Count a sequence that has come to its end, its times too: like vLLM, not before."""
+        self.finished[reason] += 1
+        self.request_prompt_tokens.observe(sequence.prompt_tokens)
+        self.request_generation_tokens.observe(sequence.generated_tokens)
+        self.request_queue_time_s.observe(timing.queue_s)
+        self.request_inference_time_s.observe(timing.inference_s)
+        self.request_prefill_time_s.observe(timing.prefill_s)
+        self.request_decode_time_s.observe(timing.decode_s)
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield every family, as vLLM orders them."""
-        engine, config = self._engine, self._engine.config
-        yield self._gauge("vllm:num_requests_running", "Number of requests in model execution batches.", engine.running)
-        yield self._gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", engine.waiting)
-        yield self._gauge(
-            "vllm:kv_cache_usage_perc",
-            "KV-cache usage. 1 means 100 percent usage.",
-            engine.kv_used_tokens / config.kv_capacity_tokens,
-        )
-        # The model has no prefix cache: these exist, and stay 0.
-        yield self._counter("vllm:prefix_cache_queries", "Prefix cache queries, in terms of tokens.", 0)
-        yield self._counter("vllm:prefix_cache_hits", "Prefix cache hits, in terms of tokens.", 0)
-        yield self._counter(
-            "vllm:num_preemptions", "Cumulative number of preemption from the engine.", engine.preemptions
-        )
-        yield self._counter("vllm:prompt_tokens", "Number of prefill tokens processed.", self.prompt_tokens)
-        yield self._counter("vllm:generation_tokens", "Number of generation tokens processed.", self.generation_tokens)
-        success = CounterMetricFamily(
-            "vllm:request_success",
-            "Count of successfully processed requests.",
-            labels=[*self._labels, "finished_reason"],
-        )
-        for reason, count in self.finished.items():
-            success.add_metric([*self._labels.values(), reason], count)
-        yield success
-        yield self._histogram(
-            "vllm:request_prompt_tokens", "Number of prefill tokens processed.", self.request_prompt_tokens
-        )
-        yield self._histogram(
-            "vllm:request_generation_tokens",
-            "Number of generation tokens processed.",
-            self.request_generation_tokens,
-        )
-        yield self._histogram(
-            "vllm:time_to_first_token_seconds",
-            "Histogram of time to first token in seconds.",
-            self.time_to_first_token_s,
-        )
-        yield self._histogram(
-            "vllm:inter_token_latency_seconds",
-            "Histogram of inter-token latency in seconds.",
-            self.inter_token_latency_s,
-        )
-        yield self._histogram(
-            "vllm:e2e_request_latency_seconds",
-            "Histogram of e2e request latency in seconds.",
-            self.e2e_request_latency_s,
-        )
-        yield self._histogram(
-            "vllm:request_queue_time_seconds",
-            "Histogram of time spent in WAITING phase for request.",
-            self.request_queue_time_s,
-        )
-        yield self._cache_config_info()
-        yield self._counter(
-            "fairshare_simulator_requests_received",
-            "Generation requests that arrived, whatever became of them.",
-            self.requests_received,
-        )
-        yield self._histogram(
-            "fairshare_simulator_step_lateness_seconds",
-            "From the modelled end of a step until the process began to write its tokens.",
-            self.step_lateness_s,
-        )
-        yield self._histogram(
-            "fairshare_simulator_step_write_seconds",
-            "From the first write of a step's tokens until the last was handed to the kernel.",
-            self.step_write_s,
+    def exposition(self) -> str:
+        """Every metric in Prometheus text, as vLLM orders them."""
+        engine, labels = self._engine, self._labels
+        kv_usage = engine.kv_used_tokens / engine.config.kv_capacity_tokens
+        successes = [(f'{labels},finished_reason="{reason}"', count) for reason, count in self.finished.items()]
+        return "".join(
+            [
+                self._gauge(
+                    "vllm:num_requests_running", "Number of requests in model execution batches.", engine.running
+                ),
+                self._gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", engine.waiting),
+                self._gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", kv_usage),
+                # The model has no prefix cache: these exist, and stay 0.
+                self._counter("vllm:prefix_cache_queries_total", "Prefix cache queries, in terms of tokens.", 0),
+                self._counter("vllm:prefix_cache_hits_total", "Prefix cache hits, in terms of tokens.", 0),
+                self._counter(
+                    "vllm:num_preemptions_total",
+                    "Cumulative number of preemption from the engine.",
+                    engine.preemptions,
+                ),
+                self._counter("vllm:prompt_tokens_total", "Number of prefill tokens processed.", self.prompt_tokens),
+                self._counter(
+                    "vllm:generation_tokens_total", "Number of generation tokens processed.", self.generation_tokens
+                ),
+                metric("counter", "vllm:request_success_total", "Count of successfully processed requests.", successes),
+                self.request_prompt_tokens.exposition(
+                    "vllm:request_prompt_tokens", "Number of prefill tokens processed.", labels
+                ),
+                self.request_generation_tokens.exposition(
+                    "vllm:request_generation_tokens", "Number of generation tokens processed.", labels
+                ),
+                self.time_to_first_token_s.exposition(
+                    "vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.", labels
+                ),
+                self.inter_token_latency_s.exposition(
+                    "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", labels
+                ),
+                self.e2e_request_latency_s.exposition(
+                    "vllm:e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", labels
+                ),
+                self.request_queue_time_s.exposition(
+                    "vllm:request_queue_time_seconds",
+                    "Histogram of time spent in WAITING phase for request.",
+                    labels,
+                ),
+                self.request_inference_time_s.exposition(
+                    "vllm:request_inference_time_seconds",
+                    "Histogram of time spent in RUNNING phase for request.",
+                    labels,
+                ),
+                self.request_prefill_time_s.exposition(
+                    "vllm:request_prefill_time_seconds",
+                    "Histogram of time spent in PREFILL phase for request.",
+                    labels,
+                ),
+                self.request_decode_time_s.exposition(
+                    "vllm:request_decode_time_seconds",
+                    "Histogram of time spent in DECODE phase for request.",
+                    labels,
+                ),
+                self._cache_config_info(),
+                self._counter(
+                    "fairshare_simulator_requests_received_total",
+                    "Generation requests that arrived, whatever became of them.",
+                    self.requests_received,
+                ),
+                self.step_lateness_s.exposition(
+                    "fairshare_simulator_step_lateness_seconds",
+                    "From the modelled end of a step until the process began to write its tokens.",
+                    labels,
+                ),
+                self.step_write_s.exposition(
+                    "fairshare_simulator_step_write_seconds",
+                    "From the first write of a step's tokens until the last was handed to the kernel.",
+                    labels,
+                ),
+                generate_latest(self._process).decode(),
+            ]
         )
 
-    def _gauge(self, name: str, text: str, value: float) -> Metric:
-        family = GaugeMetricFamily(name, text, labels=list(self._labels))
-        family.add_metric(list(self._labels.values()), value)
-        return family
+    def _gauge(self, name: str, text: str, value: float) -> str:
+        return metric("gauge", name, text, [(self._labels, value)])
 
-    def _counter(self, name: str, text: str, value: float) -> Metric:
-        family = CounterMetricFamily(name, text, labels=list(self._labels))
-        family.add_metric(list(self._labels.values()), value)
-        return family
+    def _counter(self, name: str, text: str, value: float) -> str:
+        return metric("counter", name, text, [(self._labels, value)])
 
-    def _histogram(self, name: str, text: str, histogram: Histogram) -> Metric:
-        family = HistogramMetricFamily(name, text, labels=list(self._labels))
-        family.add_metric(list(self._labels.values()), histogram.buckets(), histogram.sum)
-        return family
-
-    def _cache_config_info(self) -> Metric:
+    def _cache_config_info(self) -> str:
         """KV cache in blocks of one token, so that blocks × block size is the capacity."""
         tokens = str(self._engine.config.kv_capacity_tokens)
-        labels = {
-            "block_size": "1",
-            "enable_prefix_caching": "False",
-            "engine": "0",
-            "kv_cache_size_tokens": tokens,
-            "num_gpu_blocks": tokens,
-        }
-        family = GaugeMetricFamily(
-            "vllm:cache_config_info", "Information of the LLMEngine CacheConfig", labels=list(labels)
+        labels = label_set(
+            block_size="1",
+            enable_prefix_caching="False",
+            engine="0",
+            kv_cache_size_tokens=tokens,
+            num_gpu_blocks=tokens,
         )
-        family.add_metric(list(labels.values()), 1.0)
-        return family
+        return metric("gauge", "vllm:cache_config_info", "Information of the LLMEngine CacheConfig", [(labels, 1)])
 
 
 def _one_two_five(largest: int) -> tuple[float, ...]:

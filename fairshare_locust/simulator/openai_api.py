@@ -15,6 +15,7 @@ from collections.abc import Sequence as Many
 from typing import Any
 
 from fairshare_locust import __version__
+from fairshare_locust.profile.model import SimulatorOptions
 from fairshare_locust.simulator.answer import Choice
 from fairshare_locust.simulator.request import GenerationRequest, RefusalError, parse_json
 from fairshare_locust.simulator.text import Word
@@ -37,12 +38,12 @@ def error_body(status: int, message: str, kind: str, param: str | None) -> dict[
 
 
 class _OpenAiApi:
-    """What the two endpoints share. An instance knows the names it serves under and the length limit."""
+    """What the two endpoints share. An instance knows the names it serves under and the modelled server."""
 
-    def __init__(self, model: str, adapters: Many[str], max_model_len: int) -> None:
+    def __init__(self, config: SimulatorOptions, model: str, adapters: Many[str]) -> None:
+        self._config = config
         self._model = model
         self._adapters = frozenset(adapters)
-        self._max_model_len = max_model_len
 
     def refuse_failed(self, message: str) -> RefusalError:
         """The refusal of an answer that can't be finished."""
@@ -107,7 +108,7 @@ class _OpenAiApi:
         if prompt_tokens < 1:
             message = "The decoder prompt cannot be empty"
             raise RefusalError(400, error_body(400, message, "BadRequestError", "prompt"))
-        limit = self._max_model_len
+        limit = self._config.max_model_len
         head = f"This model's maximum context length is {limit} tokens. However, "
         if prompt_tokens >= limit:
             message = (
@@ -127,10 +128,6 @@ class _OpenAiApi:
 class ChatApi(_OpenAiApi):
     """`/v1/chat/completions`."""
 
-    def __init__(self, model: str, adapters: Many[str], max_model_len: int, template_tokens: int) -> None:
-        super().__init__(model, adapters, max_model_len)
-        self._template_tokens = template_tokens
-
     def parse(self, body: bytes, headers: Mapping[str, str]) -> GenerationRequest:
         """Check a request body.
 
@@ -144,7 +141,7 @@ class ChatApi(_OpenAiApi):
         name = "max_tokens" if fields.integer("max_completion_tokens") is None else "max_completion_tokens"
         return GenerationRequest(
             texts=tuple(_content(message, f"body.messages.{i}") for i, message in enumerate(messages)),
-            extra_prompt_tokens=self._template_tokens,
+            extra_prompt_tokens=self._config.chat_template_tokens,
             **self._common(fields, headers, name),
         )
 
@@ -155,11 +152,11 @@ class ChatApi(_OpenAiApi):
             RefusalError: 400 for a request that does not fit into the context, or has no prompt.
         """
         self._check_length(prompt_tokens, request.max_tokens)
-        return request.max_tokens or self._max_model_len - prompt_tokens
+        return request.max_tokens or self._config.max_model_len - prompt_tokens
 
     def answer_format(self, request: GenerationRequest, prompt_tokens: int) -> ChatFormat:
         """How to write the answer to `request`."""
-        return ChatFormat(request.model or self._model, request, prompt_tokens)
+        return ChatFormat(self._config, request.model or self._model, request, prompt_tokens)
 
 
 class CompletionsApi(_OpenAiApi):
@@ -187,11 +184,11 @@ class CompletionsApi(_OpenAiApi):
             RefusalError: 400 for a request that does not fit into the context, or has no prompt.
         """
         self._check_length(prompt_tokens, request.max_tokens)
-        return request.max_tokens or min(_COMPLETIONS_MAX_TOKENS, self._max_model_len - prompt_tokens)
+        return request.max_tokens or min(_COMPLETIONS_MAX_TOKENS, self._config.max_model_len - prompt_tokens)
 
     def answer_format(self, request: GenerationRequest, prompt_tokens: int) -> CompletionsFormat:
         """How to write the answer to `request`."""
-        return CompletionsFormat(request.model or self._model, request, prompt_tokens)
+        return CompletionsFormat(self._config, request.model or self._model, request, prompt_tokens)
 
 
 class _OpenAiFormat:
@@ -202,7 +199,8 @@ class _OpenAiFormat:
     _object: str
     _usage_details = ""  # further fields of the usage in each event
 
-    def __init__(self, model: str, request: GenerationRequest, prompt_tokens: int) -> None:
+    def __init__(self, config: SimulatorOptions, model: str, request: GenerationRequest, prompt_tokens: int) -> None:
+        self._per_request_metrics = config.per_request_metrics
         self._prompt_tokens = prompt_tokens
         self._include_usage = request.include_usage
         self._continuous_usage = request.continuous_usage
@@ -230,16 +228,17 @@ class _OpenAiFormat:
         tail = self._last_token_tail % choice.finish_reason.encode()
         return b"%b%b%b]%b}\n\n" % (self._token_heads[index], choice.words[-1].json, tail, rest)
 
-    def closing(self, generated_tokens: int) -> Many[bytes]:
-        """The usage if it was asked for, and `[DONE]`."""
+    def closing(self, choices: Many[Choice]) -> Many[bytes]:
+        """The usage, with the request's metrics, if it was asked for, and `[DONE]`."""
         if not self._include_usage:
             return (_DONE,)
-        usage = _compact(self._usage(generated_tokens))
-        fingerprint = _FINGERPRINT.encode()
-        return (
-            b'%b"choices":[],"usage":%b,"system_fingerprint":"%b"}\n\n' % (self._head, usage, fingerprint),
-            _DONE,
-        )
+        usage = _compact(self._usage(choices))
+        rest = b',"system_fingerprint":"%b"' % _FINGERPRINT.encode()
+        if self._per_request_metrics and len(choices) == 1:
+            # In a stream vLLM leaves out what is null.
+            metrics = {name: value for name, value in _metrics(choices[0]).items() if value is not None}
+            rest += b',"metrics":%b' % _compact(metrics)
+        return (b'%b"choices":[],"usage":%b%b}\n\n' % (self._head, usage, rest), _DONE)
 
     def error(self, message: str) -> Many[bytes]:
         """An error event under status 200, and `[DONE]`, as vLLM ends a stream whose engine died."""
@@ -248,12 +247,15 @@ class _OpenAiFormat:
 
     def whole(self, choices: Many[Choice]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
-        return {
+        body = {
             **self._envelope,
             "choices": [self._whole_choice(index, choice) for index, choice in enumerate(choices)],
             "system_fingerprint": _FINGERPRINT,
-            "usage": self._usage(sum(len(choice.words) for choice in choices)),
+            "usage": self._usage(choices),
         }
+        if self._per_request_metrics:
+            body["metrics"] = _metrics(choices[0]) if len(choices) == 1 else None
+        return body
 
     _token_tail: bytes
     _last_token_tail: bytes
@@ -265,7 +267,8 @@ class _OpenAiFormat:
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _usage(self, generated_tokens: int) -> dict[str, int]:
+    def _usage(self, choices: Many[Choice]) -> dict[str, int]:
+        generated_tokens = sum(len(choice.words) for choice in choices)
         return {
             "prompt_tokens": self._prompt_tokens,
             "total_tokens": self._prompt_tokens + generated_tokens,
@@ -451,6 +454,18 @@ def _invalid(kind: str, location: str, message: str, context: dict[str, Any] | N
 def _bad_value(message: str, param: str, value: object) -> RefusalError:
     text = f"{message} (parameter={param}, value={value})"
     return RefusalError(400, error_body(400, text, "BadRequestError", param))
+
+
+def _metrics(choice: Choice) -> dict[str, float | None]:
+    """What vLLM calls per-request metrics; they are of one sequence, so only a request of one choice has them."""
+    timing, tokens = choice.timing, len(choice.words)
+    return {
+        "time_to_first_token_ms": timing.prefill_s * 1e3,  # from being scheduled
+        "generation_time_ms": timing.decode_s * 1e3,
+        "queue_time_ms": timing.queue_s * 1e3,
+        "mean_itl_ms": timing.decode_s / (tokens - 1) * 1e3 if tokens > 1 else None,
+        "tokens_per_second": tokens / timing.inference_s if timing.inference_s > 0 else None,
+    }
 
 
 def _text(choice: Choice) -> str:

@@ -7,14 +7,17 @@ late wake-ups don't add up. An idle engine begins its next step when a sequence 
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import selectors
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from typing import Protocol
 
+from fairshare_locust.simulator.device import BusyTime
 from fairshare_locust.simulator.engine import Engine, FinishReason, Sequence
 from fairshare_locust.simulator.metrics import SimulatorMetrics
+from fairshare_locust.simulator.timing import Timing
 
 __all__ = ["RealTimeEngine", "Receiver", "new_event_loop"]
 
@@ -22,8 +25,11 @@ __all__ = ["RealTimeEngine", "Receiver", "new_event_loop"]
 class Receiver(Protocol):
     """What becomes of the tokens of one sequence. Called from the event loop; must not block or raise."""
 
-    def token(self, generated_tokens: int, finish_reason: FinishReason | None) -> None:
-        """Take the next token, the `generated_tokens`-th; no more follow once there is a finish reason."""
+    def token(self, generated_tokens: int) -> None:
+        """Take the next token, the `generated_tokens`-th; it is not the last."""
+
+    def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
+        """Take the last token, which may be the first."""
 
     def failed(self, message: str) -> None:
         """No more tokens will come, though the answer is not finished."""
@@ -38,16 +44,24 @@ class _Flight:
 
     receiver: Receiver
     arrived_s: float
+    queued_s: float
+    scheduled_s: float = math.nan
+    first_token_s: float = math.nan
     last_token_s: float | None = None
 
 
 class RealTimeEngine:
-    """Drives an `Engine` by the clock of an event loop, and keeps its metrics."""
+    """Drives an `Engine` by the clock of an event loop, and keeps its metrics.
+
+    Attributes:
+        busy_time: when its steps ran, as they were modelled.
+    """
 
     def __init__(self, engine: Engine, metrics: SimulatorMetrics, loop: asyncio.AbstractEventLoop) -> None:
         self._engine = engine
         self._metrics = metrics
         self._loop = loop
+        self.busy_time = BusyTime()
         self._flights: dict[Sequence, _Flight] = {}
         self._step_end: asyncio.TimerHandle | None = None  # None: idle
         self._last_emission_s = 0.0
@@ -63,11 +77,12 @@ class RealTimeEngine:
             for _, receiver in sequences:
                 receiver.failed(self._closed_because)
             return
+        now_s = self._loop.time()
         for sequence, receiver in sequences:
             self._engine.submit(sequence)
-            self._flights[sequence] = _Flight(receiver, arrived_s)
+            self._flights[sequence] = _Flight(receiver, arrived_s, now_s)
         if self._step_end is None:
-            self._begin_step(self._loop.time())
+            self._begin_step(now_s)
 
     def cancel(self, sequence: Sequence) -> None:
         """Drop a sequence whose client is gone; one that has ended already is left alone."""
@@ -93,13 +108,16 @@ class RealTimeEngine:
             return
         for sequence in step.admitted:
             if not sequence.preemptions:
-                waited_s = start_s - self._flights[sequence].arrived_s
-                self._metrics.request_queue_time_s.observe(max(0.0, waited_s))
+                # A late process takes one in that came after the modelled start.
+                flight = self._flights[sequence]
+                flight.scheduled_s = max(start_s, flight.queued_s)
         for sequence in step.preempted:
             flight = self._flights[sequence]
             if sequence.generated_tokens and flight.last_token_s is None:
                 flight.last_token_s = self._last_emission_s
-        self._step_end = self._loop.call_at(start_s + step.duration_s, self._end_step)
+        end_s = start_s + step.duration_s
+        self.busy_time.add(start_s, end_s)
+        self._step_end = self._loop.call_at(end_s, self._end_step)
 
     def _end_step(self) -> None:
         assert self._step_end is not None
@@ -112,19 +130,22 @@ class RealTimeEngine:
             flight = flights[sequence]
             if sequence.generated_tokens == 1:
                 first_tokens += 1
+                flight.first_token_s = now_s
                 metrics.prompt_tokens += sequence.prompt_tokens
-                metrics.time_to_first_token_s.observe(now_s - flight.arrived_s)
+                # Before the write: the client may have it before we run again. Others of the step were written by now.
+                metrics.time_to_first_token_s.observe(self._loop.time() - flight.arrived_s)
             elif flight.last_token_s is not None:
                 resumed += 1
                 metrics.inter_token_latency_s.observe(now_s - flight.last_token_s)
                 flight.last_token_s = None
-            if finish_reason is not None:
+            if finish_reason is None:
+                flight.receiver.token(sequence.generated_tokens)
+            else:
                 del flights[sequence]
-                metrics.finished[finish_reason] += 1
-                metrics.e2e_request_latency_s.observe(now_s - flight.arrived_s)
-                metrics.request_prompt_tokens.observe(sequence.prompt_tokens)
-                metrics.request_generation_tokens.observe(sequence.generated_tokens)
-            flight.receiver.token(sequence.generated_tokens, finish_reason)
+                timing = Timing(flight.queued_s, flight.scheduled_s, flight.first_token_s, now_s)
+                metrics.count_finished(sequence, finish_reason, timing)
+                metrics.e2e_request_latency_s.observe(self._loop.time() - flight.arrived_s)
+                flight.receiver.last_token(sequence.generated_tokens, finish_reason, timing)
         # Whoever else got a token in this step got its last one from the step just before: one gap for all.
         if (decoded := len(emissions) - first_tokens - resumed) > 0:
             metrics.inter_token_latency_s.observe(now_s - self._last_emission_s, decoded)

@@ -13,11 +13,12 @@ from typing import Protocol
 
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from fairshare_locust import __version__
 from fairshare_locust.profile.model import SimulatorOptions
 from fairshare_locust.simulator.answer import AnswerFailedError, AnswerFormat, StreamedAnswer, WholeAnswer
+from fairshare_locust.simulator.device import Device
 from fairshare_locust.simulator.engine import Engine, Sequence
 from fairshare_locust.simulator.metrics import SimulatorMetrics
 from fairshare_locust.simulator.openai_api import ChatApi, CompletionsApi
@@ -26,8 +27,9 @@ from fairshare_locust.simulator.request import GenerationRequest, RefusalError
 from fairshare_locust.simulator.text import Vocabulary, natural_length_tokens, prompt_seed
 from fairshare_locust.simulator.tgi_api import TgiApi
 
-__all__ = ["create_app"]
+__all__ = ["DEVICE", "create_app"]
 
+DEVICE = web.AppKey("DEVICE", Device)
 _MAX_BODY_BYTES = 64 * 2**20
 _INLINE_PROMPT_CHARACTERS = 1000  # tokenized at once: a thread costs more than these ~0.3 ms
 _GENERATION_PATHS = ("/v1/chat/completions", "/v1/completions", "/generate", "/generate_stream")
@@ -56,7 +58,7 @@ def create_app(
 ) -> web.Application:
     """The server as an aiohttp application; call it where an event loop runs.
 
-    It answers to the name `model`, and to those of `adapters`, at the same cost.
+    It answers to the name `model`, and to those of `adapters`, at the same cost. Under `DEVICE` it holds the GPU.
 
     Serve it with `handler_cancellation=True`, or clients that leave go unnoticed. Its shutdown ends what is
     in flight with an error. `api_key`: asked for on `/v1/…` and `/generate…`; None: nobody is asked.
@@ -70,26 +72,25 @@ def create_app(
         ],
         client_max_size=_MAX_BODY_BYTES,
     )
-    length = config.max_model_len
-    chat = ChatApi(model, adapters, length, config.chat_template_tokens)
     app.add_routes(
         [
-            web.post("/v1/chat/completions", server.generation(chat)),
-            web.post("/v1/completions", server.generation(CompletionsApi(model, adapters, length))),
-            web.post("/generate", server.generation(TgiApi(length, stream=False))),
-            web.post("/generate_stream", server.generation(TgiApi(length, stream=True))),
+            web.post("/v1/chat/completions", server.generation(ChatApi(config, model, adapters))),
+            web.post("/v1/completions", server.generation(CompletionsApi(config, model, adapters))),
+            web.post("/generate", server.generation(TgiApi(config.max_model_len, stream=False))),
+            web.post("/generate_stream", server.generation(TgiApi(config.max_model_len, stream=True))),
             web.get("/v1/models", server.models),
             web.get("/health", server.health),
             web.get("/version", server.version),
             web.get("/metrics", server.metrics),
         ]
     )
+    app[DEVICE] = server.device
     app.on_shutdown.append(server.shut_down)
     return app
 
 
 class _Server:
-    """The handlers and what they share."""
+    """The handlers and what they share, over the `device` that does the work."""
 
     def __init__(self, config: SimulatorOptions, model: str, adapters: Many[str], vocabulary: Vocabulary) -> None:
         self._config = config
@@ -100,8 +101,8 @@ class _Server:
         self._loop = asyncio.get_running_loop()
         engine = Engine(config)
         self._metrics = SimulatorMetrics(engine, model)
-        self._registry = self._metrics.registry()
         self._engine = RealTimeEngine(engine, self._metrics, self._loop)
+        self.device = Device(engine, self._engine.busy_time, self._loop.time)
         self._tokenizer_thread = ThreadPoolExecutor(1, thread_name_prefix="tokenizer")
 
     def generation(self, api: _Api) -> Handler:
@@ -205,7 +206,7 @@ class _Server:
 
     async def metrics(self, _request: web.Request) -> web.StreamResponse:
         """Prometheus text."""
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=self._metrics.exposition().encode(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @web.middleware
     async def count_requests(self, request: web.Request, handler: Handler) -> web.StreamResponse:

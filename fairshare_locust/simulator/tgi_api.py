@@ -116,7 +116,7 @@ class TgiFormat:
         }
         return _event(event)
 
-    def closing(self, generated_tokens: int) -> Many[bytes]:  # noqa: ARG002
+    def closing(self, choices: Many[Choice]) -> Many[bytes]:  # noqa: ARG002
         """Nothing: the event with the whole text was the last."""
         return ()
 

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,8 +52,7 @@ class Served:
     def __init__(self, process: subprocess.Popen[str], announcement: dict[str, Any]) -> None:
         self.process = process
         self.announcement = announcement
-        host, port = announcement["endpoint"].removeprefix("http://").split(":")
-        self.address = (host, int(port))
+        self.address = _address(announcement["endpoint"])
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=DEADLINE_S)
@@ -78,6 +79,12 @@ class Served:
         finally:
             connection.close()
 
+    def gpu(self) -> dict[str, float]:
+        """What the exporter on the second port says, by name. (The parser's samples of a counter end in `_total`.)"""
+        with urllib.request.urlopen(self.announcement["dcgm"], timeout=DEADLINE_S) as answer:
+            text = answer.read().decode()
+        return {family.name: family.samples[0].value for family in text_string_to_metric_families(text)}
+
     def metrics(self) -> dict[str, float]:
         """Samples without buckets; `name{finished_reason}` where there is one."""
         _, text = self.get("/metrics")
@@ -90,11 +97,19 @@ class Served:
         return samples
 
     def wait_for(self, name: str, value: float) -> dict[str, float]:
-        """The metrics as soon as one of them has a value."""
+        """The metrics as soon as one of them, or one of the GPU's, has a value."""
         deadline_s = time.monotonic() + DEADLINE_S
-        while (metrics := self.metrics())[name] != value:
+        read = self.gpu if name.startswith("DCGM_") else self.metrics
+        while (metrics := read())[name] != value:
             assert time.monotonic() < deadline_s, f"{name} stays {metrics[name]}, not {value}"
         return metrics
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urllib.parse.urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
 
 
 def read_reply(connection: socket.socket, beginning: bytes = b"") -> Reply:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fairshare_locust.profile.model import SimulatorOptions
 from fairshare_locust.simulator.engine import Engine, Sequence
-from fairshare_locust.simulator.metrics import Histogram, SimulatorMetrics
+from fairshare_locust.simulator.metrics import SimulatorMetrics
 
 WIRE = Path(__file__).parent / "wire"
 
@@ -19,8 +16,8 @@ WIRE = Path(__file__).parent / "wire"
 def test_names_and_types_are_those_of_vllm() -> None:
     lines = (WIRE / "vllm.metric_types.txt").read_text().splitlines()
     real = {name.removesuffix("_total"): kind for name, kind in map(str.split, lines)}
-    metrics = SimulatorMetrics(Engine(SimulatorOptions()), "m")
-    ours = {family.name: family.type for family in metrics.collect() if family.name.startswith("vllm:")}
+    families = text_string_to_metric_families(SimulatorMetrics(Engine(SimulatorOptions()), "m").exposition())
+    ours = {family.name: family.type for family in families if family.name.startswith("vllm:")}
     assert ours == {name: real[name] for name in ours}
     assert {
         "vllm:num_requests_running",
@@ -36,6 +33,9 @@ def test_names_and_types_are_those_of_vllm() -> None:
         "vllm:inter_token_latency_seconds",
         "vllm:e2e_request_latency_seconds",
         "vllm:request_queue_time_seconds",
+        "vllm:request_prefill_time_seconds",
+        "vllm:request_decode_time_seconds",
+        "vllm:request_inference_time_seconds",
         "vllm:request_prompt_tokens",
         "vllm:request_generation_tokens",
         "vllm:cache_config_info",
@@ -44,14 +44,14 @@ def test_names_and_types_are_those_of_vllm() -> None:
 
 def test_gauges_show_the_engine_at_the_moment_of_the_scrape() -> None:
     engine = Engine(SimulatorOptions(max_num_seqs=1, kv_capacity_tokens=10000))
-    registry = SimulatorMetrics(engine, "m").registry()
+    metrics = SimulatorMetrics(engine, "m")
     engine.submit(Sequence(1000, 1500))
     engine.submit(Sequence(10, 10))
     engine.begin_step()
-    labels = {"model_name": "m", "engine": "0"}
-    assert registry.get_sample_value("vllm:num_requests_running", labels) == 1
-    assert registry.get_sample_value("vllm:num_requests_waiting", labels) == 1
-    assert registry.get_sample_value("vllm:kv_cache_usage_perc", labels) == 0.1
+    text = metrics.exposition()
+    assert 'vllm:num_requests_running{model_name="m",engine="0"} 1\n' in text
+    assert 'vllm:num_requests_waiting{model_name="m",engine="0"} 1\n' in text
+    assert 'vllm:kv_cache_usage_perc{model_name="m",engine="0"} 0.1\n' in text
 
 
 def test_token_buckets_end_at_the_longest_request_as_those_of_vllm() -> None:
@@ -65,7 +65,7 @@ def test_text_form_can_be_parsed_back() -> None:
     metrics = SimulatorMetrics(Engine(SimulatorOptions()), 'a "model"')
     metrics.finished["abort"] = 3
     metrics.inter_token_latency_s.observe(0.02, 5)
-    families = text_string_to_metric_families(generate_latest(metrics.registry()).decode())
+    families = text_string_to_metric_families(metrics.exposition())
     samples = {
         (s.name, s.labels.get("finished_reason") or s.labels.get("le")): s.value
         for family in families
@@ -77,17 +77,3 @@ def test_text_form_can_be_parsed_back() -> None:
     assert samples["vllm:inter_token_latency_seconds_bucket", "0.025"] == 5
     assert samples["vllm:inter_token_latency_seconds_count", None] == 5
     assert samples["vllm:inter_token_latency_seconds_sum", None] == 0.1
-
-
-@given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 7.0]), st.integers(1, 4))))
-def test_buckets_count_what_is_at_most_their_bound(observations: list[tuple[float, int]]) -> None:
-    histogram = Histogram((1.0, 2.0))
-    for value, times in observations:
-        histogram.observe(value, times)
-    values = [value for value, times in observations for _ in range(times)]
-    assert histogram.buckets() == [
-        ("1.0", sum(value <= 1 for value in values)),
-        ("2.0", sum(value <= 2 for value in values)),
-        ("+Inf", len(values)),
-    ]
-    assert histogram.sum == sum(values)

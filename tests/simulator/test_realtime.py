@@ -12,6 +12,7 @@ from fairshare_locust.profile.model import SimulatorOptions
 from fairshare_locust.simulator.engine import Engine, FinishReason, Sequence
 from fairshare_locust.simulator.metrics import SimulatorMetrics
 from fairshare_locust.simulator.realtime import RealTimeEngine
+from fairshare_locust.simulator.timing import Timing
 
 
 class Timer:
@@ -52,10 +53,22 @@ class Clock:
 class Collector:
     def __init__(self) -> None:
         self.tokens: list[tuple[int, FinishReason | None]] = []
+        self.timing: Timing | None = None
         self.failure: str | None = None
 
-    def token(self, generated_tokens: int, finish_reason: FinishReason | None) -> None:
+    def token(self, generated_tokens: int) -> None:
+        self.tokens.append((generated_tokens, None))
+
+    def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
         self.tokens.append((generated_tokens, finish_reason))
+        self.timing = timing
+
+    @property
+    def parts_s(self) -> tuple[float, float, float, float]:
+        """Queue, prefill, decode and inference time of the finished answer."""
+        assert self.timing is not None
+        timing = self.timing
+        return timing.queue_s, timing.prefill_s, timing.decode_s, timing.inference_s
 
     def failed(self, message: str) -> None:
         self.failure = message
@@ -72,9 +85,9 @@ class Bench:
         loop = cast(asyncio.AbstractEventLoop, self.clock)
         self.realtime = RealTimeEngine(engine, self.metrics, loop)
 
-    def submit(self, prompt: int, answer: int) -> tuple[Sequence, Collector]:
+    def submit(self, prompt: int, answer: int, tokenizing_s: float = 0.0) -> tuple[Sequence, Collector]:
         sequence, collector = Sequence(prompt, answer), Collector()
-        self.realtime.submit([(sequence, collector)], self.clock.now_s)
+        self.realtime.submit([(sequence, collector)], self.clock.now_s - tokenizing_s)
         return sequence, collector
 
 
@@ -111,6 +124,9 @@ def test_one_that_arrives_during_a_step_waits_for_its_end() -> None:
     assert late.tokens == [(1, "length")]
     metrics = bench.metrics
     assert metrics.request_queue_time_s.sum == pytest.approx(0.010)
+    assert metrics.request_prefill_time_s.sum == pytest.approx(0.014 + 0.012)
+    assert metrics.request_decode_time_s.sum == pytest.approx(0.012)
+    assert metrics.request_inference_time_s.sum == pytest.approx(0.026 + 0.012)
     assert metrics.time_to_first_token_s.sum == pytest.approx(0.014 + 0.022)
     assert metrics.e2e_request_latency_s.sum == pytest.approx(0.026 + 0.022)
     assert metrics.inter_token_latency_s.sum == pytest.approx(0.012)
@@ -134,8 +150,74 @@ def test_a_preempted_one_has_a_long_gap_and_waited_in_the_queue_once() -> None:
     assert metrics.inter_token_latency_s.sum == pytest.approx(0.0118 + 2 * 0.012 + 3 * 0.011 + 0.044 + 0.011)
     assert sum(metrics.request_queue_time_s.counts) == 2
     assert metrics.request_queue_time_s.sum == pytest.approx(0.0108)
+    # The second took part from 100.0108 on, and waiting for its third token is no second time in the queue.
+    assert first.parts_s == pytest.approx((0.0, 0.0108, 0.0568, 0.0676))
+    assert second.parts_s == pytest.approx((0.0108, 0.0118, 0.0670, 0.0788))
     assert (metrics.prompt_tokens, metrics.generation_tokens) == (16, 10)
-    assert metrics.registry().get_sample_value("vllm:num_preemptions_total", {"model_name": "m", "engine": "0"}) == 1
+    assert 'vllm:num_preemptions_total{model_name="m",engine="0"} 1\n' in metrics.exposition()
+
+
+def test_time_to_first_token_is_from_arrival_and_time_in_the_queue_from_submission_to_a_step() -> None:
+    bench = Bench(step_per_sequence_us=0, prefill_per_token_us=0)  # 10 ms any step
+    bench.submit(prompt=1, answer=9)
+    bench.clock.now_s = 100.006
+    _, answer = bench.submit(prompt=1, answer=2, tokenizing_s=0.004)  # arrived at 100.002
+    bench.clock.fire()
+    bench.clock.fire(late_s=0.003)  # its first token is written at 100.023, not 100.020
+    # Before it has ended it has a time to its first token, and no other.
+    metrics = bench.metrics
+    assert metrics.time_to_first_token_s.sum == pytest.approx(0.010 + 0.021)
+    assert [sum(h.counts) for h in (metrics.request_queue_time_s, metrics.request_decode_time_s)] == [0, 0]
+    bench.clock.fire()
+    assert answer.parts_s == pytest.approx((0.004, 0.013, 0.007, 0.020))
+    assert metrics.request_queue_time_s.sum == pytest.approx(0.004)
+    assert metrics.e2e_request_latency_s.sum == pytest.approx(0.028)
+
+
+def test_who_is_written_later_in_a_step_has_waited_for_those_before() -> None:
+    bench = Bench(step_per_sequence_us=0, prefill_per_token_us=0)
+
+    class Slow(Collector):
+        def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
+            super().last_token(generated_tokens, finish_reason, timing)
+            bench.clock.now_s += 0.002  # writing takes so long
+
+    slow, other = Slow(), Slow()
+    bench.realtime.submit([(Sequence(1, 1), slow), (Sequence(1, 1), other)], 100.0)
+    bench.clock.fire()
+    assert bench.metrics.time_to_first_token_s.sum == pytest.approx(0.010 + 0.012)
+    assert bench.metrics.e2e_request_latency_s.sum == pytest.approx(0.010 + 0.012)
+    # The engine was through with both at the end of the step.
+    assert slow.parts_s == other.parts_s == pytest.approx((0.0, 0.010, 0.0, 0.010))
+
+
+def test_one_that_came_after_a_late_step_should_have_begun_did_not_wait_less_than_nothing() -> None:
+    bench = Bench(step_per_sequence_us=0, prefill_per_token_us=0)
+    bench.submit(prompt=1, answer=2)
+    bench.clock.now_s = 100.011  # the step that was to begin at 100.010 has not begun
+    _, answer = bench.submit(prompt=1, answer=1)
+    bench.clock.fire(late_s=0.002)
+    assert bench.clock.fire() == pytest.approx(100.020)
+    assert answer.parts_s == pytest.approx((0.0, 0.009, 0.0, 0.009))
+
+
+def test_the_gpu_is_busy_while_steps_are_modelled_to_run() -> None:
+    bench = Bench(step_per_sequence_us=0, prefill_per_token_us=0)
+    busy = bench.realtime.busy_time
+    bench.clock.now_s = 100.5
+    bench.submit(prompt=1, answer=3)  # 30 ms from here on
+    bench.clock.fire(late_s=0.004)
+    assert busy.until(bench.clock.now_s) == pytest.approx(0.014)
+    bench.clock.fire()
+    bench.clock.fire(late_s=0.006)
+    # How late the process was does not count.
+    assert busy.until(bench.clock.now_s) == pytest.approx(0.030)
+    bench.clock.now_s = 101.0
+    bench.submit(prompt=1, answer=1)
+    bench.clock.fire()
+    assert busy.until(101.25) == pytest.approx(0.040)
+    assert busy.share(101.25) == pytest.approx(0.040)
+    assert busy.share(101.52) == pytest.approx(0.020)  # since 100.52
 
 
 def test_cancelling_counts_as_an_abort_once() -> None:

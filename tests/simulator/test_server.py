@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,15 @@ HELLO = [{"role": "user", "content": "hello"}]
 TOKENIZER = Tokenizer.from_file(str(BUILTIN_TOKENIZER))
 FAST: dict[str, float] = {"step_base_ms": 1, "step_per_sequence_us": 0, "prefill_per_token_us": 1}
 SLOW: dict[str, float] = {"step_base_ms": 20}
+STEPS_OF_20_MS: dict[str, float] = {"step_base_ms": 20, "step_per_sequence_us": 0, "prefill_per_token_us": 0}
+WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
+TIMED = ("queue", "prefill", "decode", "inference")
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with serving(FAST, "--model", "tiny") as served:
+    """As the recorded vLLM: without `--enable-per-request-metrics`."""
+    with serving({**FAST, "per_request_metrics": False}, "--model", "tiny") as served:
         yield served
 
 
@@ -333,12 +339,97 @@ def test_counters_agree_with_what_clients_received() -> None:
     assert metrics["vllm:prompt_tokens_total"] == metrics["vllm:request_prompt_tokens_sum"] == prompts
     reasons = [metrics[f"vllm:request_success_total{{{r}}}"] for r in ("stop", "length", "abort", "error")]
     assert sum(reasons) == sum(reasons[:2]) == 5
-    for name in ("time_to_first_token", "e2e_request_latency", "request_queue_time"):
+    for name in ("time_to_first_token", "e2e_request_latency", *(f"request_{part}_time" for part in TIMED)):
         assert metrics[f"vllm:{name}_seconds_count"] == 5
     assert metrics["vllm:inter_token_latency_seconds_count"] == generated - 5
     assert metrics["fairshare_simulator_requests_received_total"] == 5
     assert metrics["fairshare_simulator_step_lateness_seconds_count"] > 0
     assert metrics["vllm:num_requests_running"] == metrics["vllm:num_requests_waiting"] == 0
+
+
+# -- times ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "prompt"),
+    [(CHAT, {"messages": HELLO}), (COMPLETIONS, {"prompt": "hello"})],
+)
+def test_the_usage_chunk_says_how_long_the_request_waited_and_computed(path: str, prompt: dict[str, Any]) -> None:
+    with serving(STEPS_OF_20_MS) as served:
+        sent_s = time.monotonic()
+        reply = served.post(path, {**prompt, "max_tokens": 5, "ignore_eos": True, **WITH_USAGE})
+        took_ms = (time.monotonic() - sent_s) * 1e3
+    last = reply.events[-2]
+    assert last["choices"] == []
+    assert last["usage"]["completion_tokens"] == 5
+    metrics = last["metrics"]
+    assert list(metrics) == [
+        "time_to_first_token_ms",
+        "generation_time_ms",
+        "queue_time_ms",
+        "mean_itl_ms",
+        "tokens_per_second",
+    ]
+    # An idle engine begins at once. A step of 20 ms, then four; no earlier than they are modelled to end.
+    assert metrics["queue_time_ms"] == 0
+    inference_ms = metrics["time_to_first_token_ms"] + metrics["generation_time_ms"]
+    assert metrics["time_to_first_token_ms"] >= 20 - 0.01
+    assert 100 - 0.01 <= inference_ms < took_ms
+    assert metrics["mean_itl_ms"] == pytest.approx(metrics["generation_time_ms"] / 4)
+    assert metrics["tokens_per_second"] == pytest.approx(5e3 / inference_ms)
+    assert [event for event in reply.events[:-2] if "metrics" in event] == []
+
+
+def test_who_waits_for_another_says_so() -> None:
+    with serving({**STEPS_OF_20_MS, "max_num_seqs": 1}) as served:
+        body = {"prompt": [1], "ignore_eos": True, **WITH_USAGE}
+        with served.send(COMPLETIONS, {**body, "max_tokens": 8000}):
+            served.wait_for("vllm:num_requests_running", 1)
+            sent_s = time.monotonic()
+            second = served.send(COMPLETIONS, {**body, "max_tokens": 2}, Connection="close")
+            served.wait_for("vllm:num_requests_waiting", 1)
+        with second:
+            metrics = read_reply(second).events[-2]["metrics"]
+        took_ms = (time.monotonic() - sent_s) * 1e3
+    # It had to wait until the first one's client had gone; its time to the first token, of one step, began then.
+    assert metrics["queue_time_ms"] > 0
+    assert metrics["time_to_first_token_ms"] >= 20 - 0.01
+    assert metrics["queue_time_ms"] + metrics["time_to_first_token_ms"] + metrics["generation_time_ms"] < took_ms
+
+
+def test_metrics_of_a_request_are_those_of_one_sequence(served: Served) -> None:
+    one = {"prompt": [1, 2], "max_tokens": 1, "ignore_eos": True}
+    with serving(FAST) as with_metrics:
+        stream = with_metrics.post(COMPLETIONS, {**one, **WITH_USAGE}).events[-2]
+        whole = with_metrics.post(COMPLETIONS, one).json
+        two = with_metrics.post(COMPLETIONS, {**one, **WITH_USAGE, "n": 2}).events[-2]
+        whole_two = with_metrics.post(COMPLETIONS, {**one, "n": 2}).json
+        silent = with_metrics.post(COMPLETIONS, {**one, "stream": True}).events[-2]
+    # One token has no gap: null, which a stream leaves out.
+    assert whole["metrics"]["mean_itl_ms"] is None
+    assert set(whole["metrics"]) - set(stream["metrics"]) == {"mean_itl_ms"}
+    assert whole["metrics"]["generation_time_ms"] == stream["metrics"]["generation_time_ms"] == 0
+    # Two answers have no time in common, and who asked for no usage gets no metrics.
+    assert "metrics" not in two
+    assert whole_two["metrics"] is None
+    assert "metrics" not in silent
+    assert "metrics" not in served.post(COMPLETIONS, one).json
+
+
+def test_the_server_and_its_client_see_the_same_time_to_first_token() -> None:
+    with serving({**STEPS_OF_20_MS, "step_base_ms": 50}) as served:
+        seen_s = []
+        for _ in range(4):
+            sent_s = time.monotonic()
+            body = {"prompt": [1], "max_tokens": 2, "ignore_eos": True, "stream": True}
+            with served.send(COMPLETIONS, body, Connection="close") as connection:
+                began = read_until(connection, b"data: ")
+                seen_s.append(time.monotonic() - sent_s)
+                assert read_reply(connection, began).complete
+        metrics = served.metrics()
+    assert metrics["vllm:time_to_first_token_seconds_count"] == 4
+    # Never before the step's end, never after the client has it: what is between is the way there and back.
+    assert 4 * 0.050 - 1e-5 <= metrics["vllm:time_to_first_token_seconds_sum"] < sum(seen_s)
 
 
 # -- refusals ------------------------------------------------------------------------------------------------
@@ -542,8 +633,12 @@ def test_end_of_standard_input_ends_it_if_asked_to() -> None:
 def test_one_line_says_where_it_serves_and_nothing_else_is_printed() -> None:
     with serving({}, "--model", "name of it") as served:
         host, port = served.address
+        dcgm = served.announcement["dcgm"]
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/metrics", dcgm)
+        assert str(port) not in dcgm
         assert served.announcement == {
             "endpoint": f"http://{host}:{port}",
+            "dcgm": dcgm,
             "model": "name of it",
             "pid": served.process.pid,
             "prompt_overhead_tokens": {"openai_chat": 0, "openai_completions": 0, "tgi": 0},
@@ -564,6 +659,11 @@ def test_one_line_says_where_it_serves_and_nothing_else_is_printed() -> None:
         (["--options", "[]"], "--options:1: found a list; must be a mapping"),
         (["--api-key-env", "NOT_SET_ANYWHERE"], "environment variable NOT_SET_ANYWHERE is not set"),
         (["--tokenizer", "nowhere.json"], "tokenizer nowhere.json: no file nowhere.json"),
+        (
+            ["--options", '{"memory_mib": 23507}'],
+            "memory_mib: found 23507; must be at least 23508: weights_mib (15316)",
+        ),
+        (["--options", '{"busy_w": 20}'], "busy_w: found 20; must be at least idle_w (30)"),
     ],
 )
 def test_what_can_not_be_started_says_why(arguments: list[str], message: str) -> None:
@@ -573,11 +673,13 @@ def test_what_can_not_be_started_says_why(arguments: list[str], message: str) ->
     assert "Traceback" not in ended.stderr
 
 
-def test_a_port_in_use_is_named(served: Served) -> None:
+@pytest.mark.parametrize("option", ["--port", "--dcgm-port"])
+def test_a_port_in_use_is_named(served: Served, option: str) -> None:
     port = str(served.address[1])
-    ended = subprocess.run(command("--port", port), cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command(option, port), cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert f"can't listen on 127.0.0.1:{port}" in ended.stderr
+    assert f"give another {option}," in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
