@@ -39,6 +39,7 @@ from fairshare_locust.record.run_directory import SCHEMA, replace_file
 from fairshare_locust.recorder import Recorder
 from fairshare_locust.serving import Deployed, check_external, deploy, server_notes
 from fairshare_locust.serving.probe import api_key
+from fairshare_locust.telemetry import Telemetry
 from fairshare_locust.trace import TraceRows, load_traces, row_times
 from fairshare_locust.users import TenantLoad
 from fairshare_locust.workload import PromptSource, load_tokenizer, prepare_prompts
@@ -82,6 +83,7 @@ class Run:
         self._traces: Mapping[str, TraceRows] = {}
         self._attainment = Attainment()
         self._deployed = Deployed({})
+        self._telemetry = Telemetry()
         self._directory: RunDirectory | None = None
         self._clock: RunClock | None = None
         self._recorder: Recorder | None = None
@@ -116,6 +118,9 @@ class Run:
             if not external:
                 self._deployed = deploy(self.profile, directory.logs)
             self._note_servers()
+            self._telemetry = Telemetry.start(self.profile, self._deployed.servers, directory, self._deployed.dcgm_url)
+            for note in self._telemetry.notes:
+                print(f"fairshare: {note}", file=sys.stderr, flush=True)
             self._write_run(None)
         except OSError as error:
             self.stop_servers()
@@ -164,7 +169,8 @@ class Run:
         print(f"fairshare: {text}", file=sys.stderr, flush=True)
 
     def stop_servers(self) -> None:
-        """Stop what was started; safe to call twice."""
+        """Stop what was started, telemetry too; safe to call twice."""
+        self._telemetry.abandon()
         self._deployed.stop()
 
     @property
@@ -204,6 +210,7 @@ class Run:
         gc.collect()
         gc.freeze()
         self._clock.start(_LEAD_S)
+        self._telemetry.begin(self._clock)
         self._health = HealthSampler(self._clock)
         self._write_run(None)
         for number, phase in enumerate(self.plan):
@@ -389,6 +396,7 @@ class Run:
             load.close()
         if self._health is not None:
             self._health.stop()
+        self._telemetry.end()
         self.stop_servers()
         unwritten = self._recorder.close()
         try:
@@ -467,14 +475,14 @@ class Run:
                         "cpu_count": os.cpu_count(),
                     }
                 ],
-                "gpu": None,
+                "telemetry": self._telemetry.describe(),
                 "servers": self._deployed.describe(),
                 "t0": None if clock is None else {"unix_s": clock.unix_s, "monotonic_s": clock.monotonic_s},
                 "ended_s": ended_s,
                 "workers": [worker],
                 "phases": self._phases,
                 "asked": {tenant_id: {"scheduled": load.scheduled} for tenant_id, load in self.loads.items()},
-                "notes": self._notes,
+                "notes": [*self._notes, *self._telemetry.notes],
             }
         )
 

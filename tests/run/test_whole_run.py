@@ -79,7 +79,7 @@ def test_a_run_to_its_end_loses_nothing(start_locust: StartLocust) -> None:
     run = start_locust(profile_text()).finish()
     assert run.code == 0, run.output
     assert [name for name in CONTRACT if not (run.path / name).is_file()] == []
-    assert len(list((run.path / "figures").glob("*.png"))) == 5
+    assert len(list((run.path / "figures").glob("*.png"))) == 6
     assert run.run["state"] == "complete"
     assert {record.outcome for record in run.records} == {"ok"}
     assert_counts_agree(run)
@@ -201,11 +201,11 @@ def test_a_full_disk_loses_no_record(
     start_locust: StartLocust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    run = start_locust(profile_text(), file_bytes=48_000).finish()
+    run = start_locust(profile_text(), file_bytes=60_000).finish()
     assert run.code == 1
     assert "Traceback" not in run.output
     written = (run.path / "requests.jsonl").read_bytes()
-    assert len(written) == 48_000
+    assert len(written) == 60_000
     [rest] = tmp_path.glob("*-requests-rest.jsonl")
     assert f"cat {rest} >> {run.path}/requests.jsonl" in run.output
     records = [RequestRecord.from_json(line) for line in (written + rest.read_bytes()).splitlines()]

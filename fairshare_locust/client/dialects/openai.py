@@ -124,7 +124,7 @@ def _engine_times(metrics: Any) -> dict[str, float] | None:
 
 def _seconds(ms: Any) -> float | None:
     usable = type(ms) in (int, float) and math.isfinite(ms) and ms >= 0
-    return ms / 1000 if usable else None
+    return round(ms / 1000, 6) if usable else None
 
 
 class OpenAIChat(_OpenAI):
