@@ -65,9 +65,7 @@ class Scraper:
         if answer.status != 200:
             raise UnavailableError(f"{self._url} answers HTTP {answer.status}")
         if len(body) == _LONGEST_BYTES:
-            raise UnavailableError(
-                f"{self._url} sends more than {_LONGEST_BYTES >> 20} MiB: no page of metrics"
-            )
+            raise UnavailableError(f"{self._url} sends more than {_LONGEST_BYTES >> 20} MiB: no page of metrics")
         return body.decode(errors="replace")
 
     def _authorization(self) -> dict[str, str]:
@@ -77,9 +75,7 @@ class Scraper:
         if not token:
             raise UnavailableError(f"{self._url} is not asked: {self._token_env} is not set; export it with the token")
         if not token.isascii() or not token.isprintable() or " " in token:
-            raise UnavailableError(
-                f"{self._url} is not asked: {self._token_env} has characters no header takes"
-            )
+            raise UnavailableError(f"{self._url} is not asked: {self._token_env} has characters no header takes")
         return {"Authorization": f"Bearer {token}"}
 
     def close(self) -> None:

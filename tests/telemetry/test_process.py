@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from fairshare_locust.client.dialects import EVERY_OPTION, ServerFamily
 from fairshare_locust.clock import RunClock
-from fairshare_locust.profile.model import Profile
+from fairshare_locust.profile.model import Deployment, Profile
 from fairshare_locust.profile.telemetry import Telemetry as TelemetryOptions
 from fairshare_locust.record import RunDirectory
 from fairshare_locust.serving.server import Server
@@ -171,6 +172,14 @@ def test_the_profiles_exporter_goes_before_that_of_the_server() -> None:
     assert _task(profile(), servers)["dcgm_url"] is None
     assert _task(profile(), servers, dcgm_url="http://sim/metrics")["dcgm_url"] == "http://sim/metrics"
     assert _task(profile(telemetry=own), servers, dcgm_url="http://sim/metrics")["dcgm_url"] == own.dcgm_url
+
+
+@pytest.mark.parametrize(("engine", "sampled"), [("simulator", False), ("external", True)])
+def test_beside_a_modelled_gpu_those_of_this_host_are_left_alone(
+    engine: Literal["simulator", "external"], sampled: bool
+) -> None:
+    auto = replace(profile(telemetry=TelemetryOptions()), deployment=Deployment(engine=engine))
+    assert task_of(auto, {"chat": [server("http://a")]}, RunDirectory(Path("/run"))).nvml is sampled
 
 
 def test_under_gevent_it_holds_nobody_up(tmp_path: Path) -> None:
