@@ -30,6 +30,7 @@ bench: $(READY)
 	@$(BIN)/python -m bench.packings
 	@$(BIN)/python -m bench.arrivals
 	@$(BIN)/python -m bench.trace
+	@$(BIN)/python -m bench.telemetry
 
 lint: $(READY)
 	@$(BIN)/ruff check .
