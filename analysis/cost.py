@@ -1,11 +1,11 @@
-"""What the output cost."""
+"""What the output cost, in money and in energy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Cost", "cost_of", "cost_per_million_output_tokens"]
+__all__ = ["Cost", "cost_of", "cost_per_million_output_tokens", "joules_per_output_token"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,8 @@ def cost_of(gpu_hour_usd: float, gpus: int, length_s: float, tokens: Sequence[fl
             for count, own in zip(tokens, service, strict=True)
         ),
     )
+
+
+def joules_per_output_token(joules: float | None, tokens: float) -> float | None:
+    """Energy over the window / output tokens that arrived in it; None where either is not known or no token came."""
+    return joules / tokens if joules is not None and tokens else None

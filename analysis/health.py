@@ -12,7 +12,16 @@ from analysis.latency import Latency
 from analysis.rates import Tally
 from analysis.requests import NEVER, Requests
 
-__all__ = ["Check", "Verdict", "judge", "process_checks", "record_checks", "state_check", "tenant_checks"]
+__all__ = [
+    "Check",
+    "Verdict",
+    "cache_checks",
+    "judge",
+    "process_checks",
+    "record_checks",
+    "state_check",
+    "tenant_checks",
+]
 
 SEND_LAG_LIMIT_MS = 10.0
 SEND_LAG_LIMIT_OF_TTFT = 0.05
@@ -20,6 +29,7 @@ STALL_LIMIT_MS = 200.0  # one stall is no percentile of a long run, but every re
 EVENT_LOOP_LAG_LIMIT_MS = 10.0
 CPU_LIMIT = 0.90
 SHORTFALL_LIMIT = 0.02
+HIT_RATE_DRIFT_LIMIT = 0.05
 
 _SLOW_SECONDS_NAMED = 5
 
@@ -248,6 +258,32 @@ def process_checks(workers: Iterable[Mapping[str, Any]], requests: Requests) -> 
                 finding=f"{subject}: CPU p95 {share:.0%} of its core (limit {CPU_LIMIT:.0%})",
                 advice="lower the rate, or use a faster machine",
             )
+
+
+def cache_checks(endpoints: Mapping[str, Mapping[str, Any]]) -> Iterator[Check]:
+    """Whether each server's prefix cache was as warm at the end as at the start; not checked where nobody looked it up.
+
+    Args:
+        endpoints: their entries in `summary.json`.
+    """
+    for endpoint, entry in endpoints.items():
+        cache = entry["prefix_cache"] or {}
+        drift = cache.get("hit_rate_drift")
+        if drift is None:
+            continue
+        told = [pair for pair in cache["hit_rate_by_half"] if None not in pair]
+        first, second = max(told, key=lambda pair: abs(pair[1] - pair[0]))
+        yield Check(
+            name="prefix-cache hit rate drift",
+            subject=endpoint,
+            value=drift,
+            limit=HIT_RATE_DRIFT_LIMIT,
+            unit="",
+            ok=drift <= HIT_RATE_DRIFT_LIMIT,
+            finding=f"{endpoint}: prefix-cache hit rate {first:.1%} in the first half of the window, {second:.1%} in "
+            f"the second (limit {HIT_RATE_DRIFT_LIMIT * 100:g} points apart)",
+            advice="the cache was still warming up, or filled up: lengthen warmup_s, or run longer",
+        )
 
 
 def _slow_seconds(seconds: Sequence[Mapping[str, float]], worker: int, requests: Requests) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from analysis.requests import Requests, read_requests
+from analysis.telemetry import Telemetry, read_telemetry
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RunDirectory
 
@@ -92,6 +93,7 @@ class Run:
     phases: tuple[Phase, ...]
     requests: Requests
     locust: dict[str, LocustCounts] | None
+    telemetry: Telemetry
 
     @property
     def state(self) -> str:
@@ -118,6 +120,7 @@ def load_run(path: Path, progress: Callable[[float], None] = lambda _: None) -> 
         phases=_phases(directory.run_json, info),
         requests=read_requests(directory.requests, [tenant.id for tenant in profile.tenants], progress),
         locust=_read_locust(directory.path / "locust_stats.csv", [tenant.id for tenant in profile.tenants]),
+        telemetry=read_telemetry(directory.path, info.get("telemetry")),
     )
 
 

@@ -131,5 +131,69 @@ METRICS = {
             "GPU price per hour × GPUs × window / output tokens arriving in it × 1e6; per tenant by share of "
             "unweighted service",
         ),
+        Metric(
+            "joules_per_output_token",
+            "energy per token",
+            "J per output token",
+            "energy of all sampled GPUs over the window / output tokens that arrived in it",
+        ),
+        Metric("energy_j", "energy", "J", "over the window: the device's own energy counter, else power over time"),
+        Metric(
+            "gpu_utilization_ratio",
+            "GPU utilisation",
+            "ratio",
+            "share of the sampling period in which any kernel ran; not how full the GPU was",
+        ),
+        Metric(
+            "memory_copy_utilization_ratio",
+            "memory utilisation",
+            "ratio",
+            "share of the sampling period in which device memory was read or written",
+        ),
+        Metric(
+            "graphics_active_ratio", "engine activity", "ratio", "share of time in which the compute engine was busy"
+        ),
+        Metric("sm_active_ratio", "SM activity", "ratio", "share of time in which an SM had work, mean over all SMs"),
+        Metric("sm_occupancy_ratio", "SM occupancy", "ratio", "warps resident on the SMs / warps that fit"),
+        Metric("tensor_active_ratio", "tensor-core activity", "ratio", "share of time in which tensor cores worked"),
+        Metric("dram_active_ratio", "DRAM activity", "ratio", "memory bandwidth in use / memory bandwidth there is"),
+        Metric("memory_used_bytes", "memory used", "bytes", "device memory in use, whoever's it is"),
+        Metric("memory_total_bytes", "memory", "bytes", "device memory there is"),
+        Metric("power_w", "power", "W", "power draw of the whole board"),
+        Metric("energy_j_total", "energy counter", "J", "energy since the driver was loaded"),
+        Metric("temperature_c", "temperature", "°C", "temperature of the chip"),
+        Metric("sm_clock_mhz", "SM clock", "MHz", "clock of the SMs"),
+        Metric("memory_clock_mhz", "memory clock", "MHz", "clock of the memory"),
+        Metric("pcie_tx_bytes_per_s", "PCIe sent", "bytes/s", "sent by the GPU over PCIe"),
+        Metric("pcie_rx_bytes_per_s", "PCIe received", "bytes/s", "received by the GPU over PCIe"),
+        Metric("stale_s", "age of its values", "s", "time since any value of the device changed, as far as was seen"),
+        Metric("process_memory_bytes", "process memory", "bytes", "device memory of one process, or of one server's"),
+        Metric(
+            "process_sm_ratio",
+            "process SM use",
+            "ratio",
+            "share of the sampling periods in which a kernel of the process ran",
+        ),
+        Metric(
+            "kv_cache_usage", "KV-cache use", "ratio", "KV-cache blocks in use / blocks there are, of a whole server"
+        ),
+        Metric("kv_cache_peak", "KV-cache peak", "ratio", "highest sampled KV-cache use, with the time"),
+        Metric("requests_running", "running", "requests", "requests in the server's batch, all tenants'"),
+        Metric("requests_waiting", "waiting", "requests", "requests in the server's queue, all tenants'"),
+        Metric("requests_swapped", "swapped", "requests", "requests whose KV cache was moved to the host's memory"),
+        Metric("preemptions", "preemptions", "", "requests whose KV cache was taken away while they ran"),
+        Metric(
+            "hit_rate",
+            "prefix-cache hit rate",
+            "ratio",
+            "prompt tokens found in the prefix cache / prompt tokens looked up, in the window",
+        ),
+        Metric(
+            "queue_ms",
+            "time in the queue",
+            "ms",
+            "from arrival at the engine until it was scheduled, as the engine tells",
+        ),
+        Metric("compute_ms", "time of compute", "ms", "prefill and decode of the request, as the engine tells"),
     )
 }

@@ -23,6 +23,7 @@ __all__ = ["NEVER", "OK", "SHED", "TOKEN_SOURCES", "Failure", "Int64s", "Mask", 
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 NEVER = np.iinfo(np.int64).min  # a stamp of something that did not happen
@@ -32,6 +33,7 @@ SHED = OUTCOMES.index("shed")
 
 _SLAB_BYTES = 64 << 20
 _BLOCK_BYTES = 4 << 20
+_ENGINE = ("queued_s", "prefill_s", "decode_s")
 _STAMPS = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "ended_s")
 _COLUMNS = pa.schema(
     [
@@ -50,8 +52,17 @@ _COLUMNS = pa.schema(
         ("requested_output_tokens", pa.int64()),
         ("chunk_gap_us", pa.list_(pa.int32())),
         ("chunk_tokens", pa.list_(pa.int32())),
+        ("endpoint", pa.string()),
         ("session", pa.string()),
+        ("engine", pa.struct([(name, pa.float64()) for name in _ENGINE])),
     ]
+)
+_CODED = (
+    ("tenant", np.int16),
+    ("phase", np.int16),
+    ("endpoint", np.int16),
+    ("outcome", np.int8),
+    ("tokens_from", np.int8),
 )
 _REQUIRED = ("schema", "request_id", "tenant", "phase", "worker", "scheduled_s", "outcome")
 
@@ -80,6 +91,8 @@ class Requests:
         gap_us: gaps between content chunks; request i has gap_us[gap_start[i]:gap_start[i + 1]].
         chunk_tokens: in the same way with chunk_start; an empty part means that the server told no counts.
         session: number of the conversation's name among all such names, -1 where there is none.
+        endpoint: index into `endpoints`, -1 where null.
+        queued_s, computed_s: how long the engine says that it was queued, and in prefill and decode; NaN if it doesn't.
         duplicates: records whose id stood before in the same phase.
         incomplete_lines: 1 if the file ends inside a record, which is then left out.
     """
@@ -102,7 +115,11 @@ class Requests:
     chunk_tokens: Int32s
     chunk_start: Int64s
     session: Int32s
+    endpoint: npt.NDArray[np.int16]
+    queued_s: Floats
+    computed_s: Floats
     phases: tuple[str, ...]
+    endpoints: tuple[str, ...]
     failures: dict[Failure, int]
     duplicates: int
     incomplete_lines: int
@@ -184,6 +201,7 @@ class _Reader:
             "outcome": {name: code for code, name in enumerate(OUTCOMES)},
             "tokens_from": {name: code for code, name in enumerate(TOKEN_SOURCES)},
             "phase": {},
+            "endpoint": {},
         }
         self.parts: dict[str, list[npt.NDArray[Any]]] = {}
         self.ids: list[pa.Array] = []
@@ -228,7 +246,7 @@ class _Reader:
         )
 
         columns: dict[str, npt.NDArray[Any]] = {"worker": table.column("worker").to_numpy().astype(np.int32)}
-        for name, dtype in (("tenant", np.int16), ("phase", np.int16), ("outcome", np.int8), ("tokens_from", np.int8)):
+        for name, dtype in _CODED:
             columns[name] = self._encode(table, name, slab).astype(dtype)
         for stamp in _STAMPS:
             columns[stamp.removesuffix("_s") + "_ns"] = _nanoseconds(table.column(stamp))
@@ -249,6 +267,8 @@ class _Reader:
         columns["output_tokens"] = np.where(uncounted, chunks, _filled(table.column("output_tokens"), 0))
         columns["tokens_from"][uncounted] = TOKEN_SOURCES.index("chunks")
 
+        columns |= _engine_times(table.column("engine"))
+
         for name, values in columns.items():
             self.parts.setdefault(name, []).append(values)
         self.ids.append(table.column("request_id").combine_chunks())
@@ -256,13 +276,13 @@ class _Reader:
         self._count_failures(table)
 
     def _encode(self, table: pa.Table, name: str, slab: bytes) -> Int64s:
-        """A column of names as codes, -1 where null. New phases get a code; other names have to be known."""
+        """A column of names as codes, -1 where null. New phases and endpoints get one; other names have to be known."""
         codes = self.codes[name]
         encoded = table.column(name).combine_chunks().dictionary_encode()
         names = encoded.dictionary.to_pylist()
         indices = _filled(encoded.indices, -1)
         for index, value in enumerate(names):
-            if name == "phase":
+            if name in ("phase", "endpoint"):
                 codes.setdefault(value, len(codes))
             elif value not in codes:
                 allowed = ", ".join(codes)
@@ -309,7 +329,11 @@ class _Reader:
             chunk_tokens=whole("chunk_tokens", np.int32),
             chunk_start=_starts(whole("told", np.int64)),
             session=_coded(self.sessions),
+            endpoint=whole("endpoint", np.int16),
+            queued_s=whole("queued_s", np.float64),
+            computed_s=whole("computed_s", np.float64),
             phases=tuple(self.codes["phase"]),
+            endpoints=tuple(self.codes["endpoint"]),
             failures=dict(self.failures),
             duplicates=_duplicates(self.ids, phase),
             incomplete_lines=self.incomplete_lines,
@@ -361,6 +385,7 @@ _TYPE_WORDS = {
     pa.float64(): "a number",
     pa.string(): "text",
     pa.list_(pa.int32()): "a list of whole numbers",
+    _COLUMNS.field("engine").type: "an object of numbers",
 }
 
 
@@ -387,6 +412,12 @@ def _flatten(column: pa.ChunkedArray) -> tuple[Int32s, Int64s]:
     """All lists end to end, and the length of each; null is a list without entries."""
     lengths = _filled(pc.list_value_length(column), 0)
     return pc.list_flatten(column).to_numpy(), lengths
+
+
+def _engine_times(column: pa.ChunkedArray) -> dict[str, Floats]:
+    """How long each request was queued, and how long the engine worked on it."""
+    times = {name: pc.struct_field(column, name).to_numpy() for name in _ENGINE}  # NaN where null
+    return {"queued_s": times["queued_s"], "computed_s": times["prefill_s"] + times["decode_s"]}
 
 
 def _starts(lengths: Int64s) -> Int64s:

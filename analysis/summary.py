@@ -18,14 +18,17 @@ from analysis.capacity import Trial, best_trial, trial, why_best
 from analysis.cost import cost_of
 from analysis.entry import Basis, entry
 from analysis.fairness import Gaps, Indices, gaps, indices, shares, starvation
+from analysis.gpu import describe_gpu
 from analysis.latency import ADJUSTED, Curve, Floats, Latency, Sample, curve, describe, icl_ms, itl_ms, per_request_ms
 from analysis.load import Phase, Run, Slo, phase_of
 from analysis.phases import by_load, by_part, span_of
 from analysis.requests import OK, TOKEN_SOURCES, Int64s, Mask, Requests
+from analysis.server import describe_server
 from analysis.service import ServiceCurve, service_curve
 from analysis.sessions import sessions
 from analysis.timeline import edges_every, spans_between, timeline
 from analysis.tokens import tabulate
+from analysis.traces import Trace, traces
 from analysis.window import Window, Windows, find_windows, measured_parts, parts_by_load
 from fairshare_locust.record.record import OUTCOMES
 
@@ -72,6 +75,7 @@ class Curves:
     timeline: Timeline
     phases: tuple[Span, ...]
     sub_windows_s: tuple[tuple[float, float], ...]
+    traces: tuple[Trace, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +160,13 @@ def summarise(run: Run, progress: Callable[[float], None] = lambda _: None) -> S
     progress(0.6)
     tenants, totals, described = _tenants(basis, windows, service)
     progress(0.8)
+    output_tokens = float(table.within(windows.measured).sum())
+    own_parts = [span for part in parts for span in windows.measured.intersect(Window((span_of(part),))).spans]
+    server = describe_server(run.telemetry, basis, windows, own_parts)
     content = {
         "schema": SCHEMA,
         "run": _run(run),
-        "verdict": _verdict(run, windows, known_until_s, described).as_json(),
+        "verdict": _verdict(run, windows, known_until_s, described, server).as_json(),
         "window": _window(run, choice, basis),
         "tenants": tenants,
         "totals": totals,
@@ -167,8 +174,8 @@ def summarise(run: Run, progress: Callable[[float], None] = lambda _: None) -> S
         "phases": by_part(basis, parts, gaps_in),
         "timeline": timeline(basis, series_edges),
         "interference": None,
-        "gpu": None,
-        "server": None,
+        "gpu": describe_gpu(run.telemetry, windows.measured, output_tokens),
+        "server": server,
         "cost": _cost(basis, windows),
         "sources": _sources(run),
     }
@@ -380,7 +387,13 @@ def _cost(basis: Basis, windows: Windows) -> dict[str, Any] | None:
     }
 
 
-def _verdict(run: Run, windows: Windows, known_until_s: float, described: Sequence[_Described]) -> health.Verdict:
+def _verdict(
+    run: Run,
+    windows: Windows,
+    known_until_s: float,
+    described: Sequence[_Described],
+    server: Mapping[str, Any] | None,
+) -> health.Verdict:
     tenants = [tenant.id for tenant in run.profile.tenants]
     checks = [health.state_check(run.state, known_until_s)]
     for tenant, window, each in zip(tenants, windows.tenants, described, strict=True):
@@ -388,6 +401,7 @@ def _verdict(run: Run, windows: Windows, known_until_s: float, described: Sequen
             checks += health.tenant_checks(tenant, each.counted, each.send_lag, each.ttft)
     checks += health.process_checks(run.info.get("workers") or [], run.requests)
     checks += health.record_checks(run.requests, tenants, run.info.get("asked") or {}, run.state)
+    checks += health.cache_checks(server["endpoints"] if server else {})
     return health.judge(checks)
 
 
@@ -425,6 +439,7 @@ def _sources(run: Run) -> dict[str, Any]:
         "incomplete_lines": requests.incomplete_lines,
         "duplicate_records": requests.duplicates,
         "locust_agrees": None if None in every else all(every),
+        "telemetry": {**run.telemetry.info, "lines_left_out": run.telemetry.lines_left_out},
         "tenants": tenants,
         "errors": [
             {
@@ -481,4 +496,5 @@ def _curves(
             if phase.start_s < edges_s[-1]
         ),
         sub_windows_s=tuple((start / 1e9, end / 1e9) for start, end in sub_windows),
+        traces=traces(run.telemetry, Window(((0, int(edges_ns[-1])),))),
     )

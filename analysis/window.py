@@ -83,6 +83,11 @@ class Windows:
     whole: Window
     phases: tuple[str, ...] = ()
 
+    @property
+    def measured(self) -> Window:
+        """Where all are compared; if they never ran together, where any is measured."""
+        return self.common or self.whole
+
 
 def measured_parts(phases: Sequence[Phase], known_until_s: float) -> tuple[Phase, ...]:
     """The parts that are measured, as far as something is known of them, ascending.

@@ -21,12 +21,13 @@ class Picture:
 
 
 def draw_figures(summary: Summary, folder: Path) -> Iterator[Picture]:
-    """Draw every figure into `folder`, one at a time; that of the load where there were several loads."""
-    from analysis.figures import fairness, load, tails, throughput, timeline, ttft
+    """Draw every figure into `folder`, one at a time; those of telemetry and of several loads where there are any."""
+    from analysis.figures import fairness, load, tails, telemetry, throughput, timeline, ttft
     from analysis.figures.style import applied, save
 
-    several_loads = summary.content["window"]["loads"] is not None
-    for module in (ttft, tails, throughput, fairness, timeline, *((load,) if several_loads else ())):
+    sampled = (telemetry,) if summary.curves.traces else ()
+    several_loads = (load,) if summary.content["window"]["loads"] is not None else ()
+    for module in (ttft, tails, throughput, fairness, timeline, *sampled, *several_loads):
         path = folder / f"{module.NAME}.png"
         with applied():
             save(module.draw(summary), path)

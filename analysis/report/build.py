@@ -33,7 +33,7 @@ def build_report(path: Path, *, progress: bool, console: Console | None) -> Summ
             pictures = []
             for picture in draw_figures(summary, run.path / "figures"):
                 pictures.append(picture)
-                drawing(len(pictures) / 6)
+                drawing(len(pictures) / 7)
             replace_file(report, page(summary, pictures).encode())
         except OSError as error:
             raise RunDirectoryError(

@@ -11,7 +11,7 @@ import jinja2
 from analysis.figures import Picture
 from analysis.intervals import PERCENTILES
 from analysis.metrics import METRICS
-from analysis.report import numbers, phases
+from analysis.report import numbers, phases, telemetry
 from analysis.summary import Summary
 
 __all__ = ["page"]
@@ -74,6 +74,9 @@ def page(summary: Summary, pictures: Iterable[Picture]) -> str:
         parts=phases.titled(content),
         doubts=list(phases.doubts(content)),
         conversations=phases.conversations(content),
+        server_lines=list(telemetry.server_lines(content)),
+        gpu_lines=list(telemetry.gpu_lines(content)),
+        sampled=list(_sampled(content)),
         pictures=[
             {
                 "title": picture.title,
@@ -83,6 +86,31 @@ def page(summary: Summary, pictures: Iterable[Picture]) -> str:
             for picture in pictures
         ],
     )
+
+
+def _sampled(content: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """One group of rows for each endpoint, device and process that was sampled."""
+    for endpoint, entry in content["server"]["endpoints"].items() if content["server"] else ():
+        tenants = ", ".join(entry["tenants"])
+        yield {
+            **entry,
+            "title": f"server {endpoint}{f' ({tenants})' if tenants else ''}",
+            "rows": telemetry.server_rows(entry),
+            "figures": telemetry.server_figures(entry),
+            "missing": telemetry.unsupported(entry),
+        }
+    gpu = content["gpu"] or {"devices": [], "processes": []}
+    for device in gpu["devices"]:
+        yield {
+            **device,
+            "title": f"GPU {telemetry.device_name(device)}",
+            "rows": telemetry.gpu_rows(device),
+            "figures": telemetry.gpu_figures(device),
+            "missing": telemetry.unsupported(device),
+        }
+    for process in gpu["processes"]:
+        rows = telemetry.gpu_rows(process)
+        yield {**process, "title": f"process {process['name']}", "rows": rows, "figures": [], "missing": []}
 
 
 def _rows(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

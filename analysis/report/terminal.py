@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from analysis.metrics import METRICS
-from analysis.report import phases
+from analysis.report import phases, telemetry
 from analysis.report.numbers import count, failures_beside_valid, number, percentile, ratio, share, stamp
 from analysis.summary import Summary
 
@@ -36,6 +37,7 @@ def print_summary(summary: Summary, report: Path, console: Console) -> None:
     if talk:
         console.print(Text(talk))
     _print_phases(content, console)
+    _print_telemetry(content, console)
     notes = f"* {METRICS['ttft_scheduled_ms'].label}: counted from when a request was due."
     if _indicative(content):
         notes += " ~ indicative: too few samples."
@@ -135,6 +137,14 @@ def _print_phases(content: dict[str, Any], console: Console) -> None:
     for line in phases.doubts(content):
         console.print(Text(line))
     console.print()
+
+
+def _print_telemetry(content: dict[str, Any], console: Console) -> None:
+    """Server and GPU, in a few lines."""
+    console.print()
+    for line in (*telemetry.server_lines(content), *telemetry.gpu_lines(content)):
+        indented = len(line) - len(line.lstrip())
+        console.print(Padding(Text(line.lstrip()), (0, 0, 0, indented), expand=False))
 
 
 def _cells(entry: dict[str, Any]) -> list[str]:

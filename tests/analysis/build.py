@@ -15,7 +15,23 @@ from analysis.load import Phase, Profile, Run, Tenant, load_run
 from analysis.requests import Requests, read_requests
 from fairshare_locust.record import RequestRecord
 
-__all__ = ["columns", "part", "phases", "profile", "record", "run", "worker", "write_run"]
+__all__ = [
+    "Sample",
+    "columns",
+    "histogram",
+    "part",
+    "phases",
+    "profile",
+    "record",
+    "run",
+    "sampled",
+    "worker",
+    "write_run",
+    "write_samples",
+]
+
+Sample = tuple[float, str, str, float]
+"""(t_s, device or endpoint, metric, value)"""
 
 WINDOW = (0.0, 10.0)
 
@@ -164,3 +180,39 @@ def worker(
 def run(folder: Path, records: Iterable[RequestRecord], *tenants: Tenant, **values: Any) -> Run:
     """A run read back from a directory."""
     return load_run(write_run(folder, records, tenants or (Tenant(id="a"), Tenant(id="b")), **values))
+
+
+def sampled(subject: str, metric: str, *points: tuple[float, float]) -> list[Sample]:
+    """Samples of one metric from (t_s, value)."""
+    return [(t_s, subject, metric, value) for t_s, value in points]
+
+
+def histogram(
+    endpoint: str,
+    name: str,
+    *scrapes: tuple[float, float, Sequence[float]],
+    bounds: Sequence[str] = ("0.1", "1", "inf"),
+) -> list[Sample]:
+    """Samples of a histogram from (t_s, sum, cumulative counts up to each bound)."""
+    samples: list[Sample] = []
+    for t_s, total, counts in scrapes:
+        buckets = zip(bounds, counts, strict=True)
+        samples += [(t_s, endpoint, f"{name}_bucket_le_{bound}", count) for bound, count in buckets]
+        samples += [(t_s, endpoint, f"{name}_sum", total), (t_s, endpoint, f"{name}_count", counts[-1])]
+    return samples
+
+
+def write_samples(
+    folder: Path, *, gpu: Iterable[Sample] = (), server: Iterable[Sample] = (), gpu_source: str = "nvml"
+) -> Path:
+    """The telemetry files of a run directory; one without samples is not written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, subject, source, samples in (
+        ("gpu.csv", "device", gpu_source, list(gpu)),
+        ("server.csv", "endpoint", "server_metrics", list(server)),
+    ):
+        lines = [f"{t_s},{source},{of},{metric},{value}\n" for t_s, of, metric, value in samples]
+        if lines:
+            header = f"t_s,source,{subject},metric,value\n"
+            (folder / name).write_text(header + "".join(lines), encoding="utf-8")
+    return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.cost import cost_of
+from analysis.cost import cost_of, joules_per_output_token
 
 
 def test_cost_by_hand() -> None:
@@ -19,3 +19,9 @@ def test_without_tokens_it_is_undefined() -> None:
     assert found.total is None
     assert found.tenants == (None, None)
     assert cost_of(1.0, 1, 100.0, tokens=[0], service=[0]).tenants == (None,)
+
+
+def test_energy_per_token_by_hand() -> None:
+    assert joules_per_output_token(900.0, 300) == 3.0
+    assert joules_per_output_token(900.0, 0) is None
+    assert joules_per_output_token(None, 300) is None

@@ -10,11 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.figures import draw_figures, fairness, load, tails, throughput, timeline, ttft
+from analysis.figures import draw_figures, fairness, load, tails, telemetry, throughput, timeline, ttft
 from analysis.figures.style import applied, tenant_line
 from analysis.load import Slo, Tenant
 from analysis.summary import Summary, summarise
-from tests.analysis.build import part, record, run
+from tests.analysis.build import part, record, run, sampled, write_samples
 
 MODULES = (ttft, tails, throughput, fairness, timeline)
 
@@ -200,3 +200,113 @@ def test_fairness_has_a_hole_where_it_is_not_measured(tmp_path: Path) -> None:
     values, edges, _ = axes.patches[0].get_data()  # type: ignore[attr-defined]
     assert edges.tolist() == [0, 5, 10, 20, 25, 30]
     assert np.isnan(values).tolist() == [False, False, True, False, False]
+
+
+E, F = "http://127.0.0.1:40001", "http://127.0.0.1:40002"
+GPU = "SIM-0123456789"
+
+
+def observed(folder: Path, *, servers: bool = True, gpus: int = 1, simulated: bool = True, points: int = 12) -> Summary:
+    """Two tenants with a server each, on so many devices."""
+    times = [index * 12 / points for index in range(points)]
+    server = [
+        sample
+        for url, load in ((E, 0.5), (F, 0.9))
+        for sample in (
+            *sampled(url, "kv_cache_usage", *((t_s, load) for t_s in times)),
+            *sampled(url, "requests_running", *((t_s, 8) for t_s in times)),
+            *sampled(url, "requests_waiting", *((t_s, 2) for t_s in times)),
+            *sampled(url, "preemptions_total", (0, 0), (3, 2), (6, 5)),
+        )
+    ]
+    devices = [f"{GPU}-{place}" for place in range(gpus)]
+    gpu = [
+        sample
+        for device in devices
+        for metric, value in (("gpu_utilization_ratio", 0.9), ("memory_used_bytes", 8 * 2.0**30), ("power_w", 60.0))
+        for sample in sampled(device, metric, *((t_s, value) for t_s in times))
+    ]
+    missing = {"temperature_c": "not sent", "sm_clock_mhz": "not sent"}
+    known = [{"device": device, "name": "Modelled GPU", "simulated": simulated} for device in devices]
+    source = {"source": "dcgm", "devices": known, "unsupported": dict.fromkeys(devices, missing)}
+    info = {"telemetry": {"sources": [source]}, "servers": [{"simulated": simulated}]}
+    write_samples(folder, gpu=gpu, server=server if servers else (), gpu_source="dcgm")
+    records = [record("a", 0, endpoint=E, gaps_us=[9000] * 9), record("b", 0, endpoint=F, gaps_us=[9000] * 9)]
+    return summarise(run(folder, records, info=info))
+
+
+def labels(figure: Figure) -> list[str]:
+    return [axes.get_ylabel().replace("\n", " ") for axes in figure.axes]
+
+
+def test_telemetry_has_a_panel_for_what_was_sampled_only(tmp_path: Path) -> None:
+    assert labels(draw(telemetry, observed(tmp_path / "all"))) == [
+        "output [tokens/s]",
+        "KV-cache use [% of its blocks]",
+        "requests in the server",
+        "simulated GPU activity [% of time]",
+        "simulated GPU memory [GiB]",
+        "simulated GPU power [W]",
+    ]
+    assert labels(draw(telemetry, observed(tmp_path / "servers", gpus=0))) == [
+        "output [tokens/s]",
+        "KV-cache use [% of its blocks]",
+        "requests in the server",
+    ]
+    assert labels(draw(telemetry, observed(tmp_path / "gpu", servers=False, simulated=False))) == [
+        "output [tokens/s]",
+        "GPU activity [% of time]",
+        "GPU memory [GiB]",
+        "GPU power [W]",
+    ]
+
+
+def test_a_run_without_telemetry_has_no_picture_of_it(tmp_path: Path) -> None:
+    def drawn(summary: Summary) -> list[str]:
+        return [picture.path.name for picture in draw_figures(summary, tmp_path)]
+
+    assert drawn(observed(tmp_path / "sampled"))[-1] == "telemetry.png"
+    assert "telemetry.png" not in drawn(summary_of(tmp_path / "not", 1))
+
+
+def test_a_server_of_one_tenant_has_its_colour(tmp_path: Path) -> None:
+    cache = draw(telemetry, observed(tmp_path)).axes[1]
+    assert {line.get_label(): line.get_color() for line in cache.lines if len(line.get_xdata()) > 2} == {  # type: ignore[arg-type]
+        "a": tenant_line(0)["color"],
+        "b": tenant_line(1)["color"],
+    }
+
+
+def test_preemptions_are_marked_where_they_happened(tmp_path: Path) -> None:
+    requests = draw(telemetry, observed(tmp_path)).axes[2]
+    (marks,) = (line for line in requests.lines if str(line.get_label()).startswith("preemptions"))
+    assert marks.get_label() == "preemptions (n = 10)"
+    assert sorted(set(np.asarray(marks.get_xdata()).tolist())) == [3.0, 6.0]
+
+
+def test_memory_is_drawn_in_its_unit(tmp_path: Path) -> None:
+    memory = draw(telemetry, observed(tmp_path)).axes[4]
+    (used,) = (line for line in memory.lines if line.get_label() == "used")
+    assert set(np.asarray(used.get_ydata()).tolist()) == {8.0}
+
+
+def test_what_a_device_does_not_support_stands_below_in_words(tmp_path: Path) -> None:
+    said = texts(draw(telemetry, observed(tmp_path)))
+    assert "unsupported on this device, Modelled GPU (simulated): temperature, SM clock" in said
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 4])
+@pytest.mark.parametrize("points", [1, 12, 3000])
+def test_telemetry_keeps_inside_its_edges(tmp_path: Path, gpus: int, points: int) -> None:
+    figure = draw(telemetry, observed(tmp_path, gpus=gpus, points=points))
+    box = figure.bbox
+    artists = [axes.get_legend() for axes in figure.axes]
+    assert all(artists)
+    for artist in (*artists, *(axes.yaxis.label for axes in figure.axes), figure.axes[-1].xaxis.label):
+        assert artist is not None
+        extent = artist.get_window_extent()
+        assert box.x0 <= extent.x0 <= extent.x1 <= box.x1
+        assert box.y0 <= extent.y0 <= extent.y1 <= box.y1
+    for text in figure.texts:
+        assert text.get_window_extent().x1 <= box.x1
+        assert text.get_window_extent().y0 >= box.y0

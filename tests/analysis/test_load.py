@@ -8,7 +8,7 @@ import pytest
 
 from analysis.load import LocustCounts, Slo, Tenant, load_run, phase_of
 from fairshare_locust.errors import RunDirectoryError
-from tests.analysis.build import part, record, write_run
+from tests.analysis.build import part, record, sampled, write_run, write_samples
 
 
 def test_the_profile_and_the_phases_are_read(tmp_path: Path) -> None:
@@ -93,3 +93,11 @@ def test_what_cannot_be_understood_is_named(tmp_path: Path, name: str, content: 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match=r"nowhere' is no run directory: there is no such folder"):
         load_run(tmp_path / "nowhere")
+
+
+def test_telemetry_is_read_beside_the_records(tmp_path: Path) -> None:
+    write_run(tmp_path, [], info={"telemetry": {"state": "complete"}})
+    run = load_run(write_samples(tmp_path, gpu=sampled("GPU-1", "power_w", (1, 50))))
+    assert run.telemetry.info == {"state": "complete"}
+    assert list(run.telemetry.gpu) == [("nvml", "GPU-1")]
+    assert run.telemetry.server == {}

@@ -18,7 +18,7 @@ from analysis.report import numbers
 from analysis.report.progress import ProgressBar
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RequestRecord
-from tests.analysis.build import part, record, worker, write_run
+from tests.analysis.build import histogram, part, record, sampled, worker, write_run, write_samples
 
 EVIL = "<script>alert('x')</script>"
 
@@ -234,6 +234,136 @@ def test_the_page_says_verdict_and_failures(tmp_path: Path) -> None:
     assert page.text.index("CPU p95 99%") < page.text.index("What each tenant got")
     assert "overloaded" in page.text
     assert "Simulated server" in page.text
+
+
+E = "http://127.0.0.1:40001"
+
+
+def observed(folder: Path, **values: object) -> Path:
+    """A run with a server and a GPU that were sampled."""
+    records = [record(name, index, scheduled_s=index + 1.0, endpoint=E) for name in "ab" for index in range(4)]
+    server = [
+        *sampled(E, "kv_cache_usage", (1, 0.5), (4.25, 0.75)),
+        *sampled(E, "requests_running", (1, 4), (2, 6)),
+        *sampled(E, "preemptions_total", (0, 0), (9, 12)),
+        *sampled(E, "prefix_cache_queries_tokens_total", (0, 0), (5, 100), (10, 200)),
+        *sampled(E, "prefix_cache_hits_tokens_total", (0, 0), (5, 45), (10, 90)),
+        *histogram(E, "ttft_seconds", (0, 0, (0, 0, 0)), (9.9, 3.92, (0, 8, 8))),
+        *histogram(E, "queue_seconds", (0, 0, (0, 0, 0)), (9.9, 0.8, (4, 8, 8))),
+    ]
+    gpu = [
+        *sampled("SIM-1", "gpu_utilization_ratio", (1, 0.5), (3, 1.0)),
+        *sampled("SIM-1", "memory_used_bytes", (1, 2**30), (3, 3 * 2**30)),
+        *sampled("SIM-1", "memory_total_bytes", (1, 24 * 2**30)),
+        *sampled("SIM-1", "energy_j_total", (0, 0), (10, 400)),
+        *sampled("SIM-1", "throttle_sw_power_cap", (1, 0), (2, 1)),
+    ]
+    device = {"device": "SIM-1", "name": "Simulated GPU", "simulated": True}
+    missing = {"power_w": "not sent by the exporter", "temperature_c": "not sent by the exporter"}
+    sources = [{"source": "dcgm", "devices": [device], "unsupported": {"SIM-1": missing}, "problems": []}]
+    write_samples(folder, gpu=gpu, server=server, gpu_source="dcgm")
+    return write_run(folder, records, info={"telemetry": {"state": "complete", "sources": sources}, **values})
+
+
+def test_server_and_gpu_stand_in_a_few_lines(tmp_path: Path) -> None:
+    text = printed(observed(tmp_path), 1000)
+    lines = [line.strip() for line in text.splitlines()]
+    assert (
+        f"server {E}, all its tenants: KV cache peak 75.0% at 4.2 s, mean 62.5%, running peak 6 at 2 s, "
+        "12 preemptions, prefix-cache hit rate 45.0%"
+    ) in lines
+    # 8 requests of 500 ms each by the client.
+    assert (
+        "TTFT by the server: mean 490 ms, p95 100 to 1,000 ms (n = 8); by the client, over the same time: mean 500 ms, "
+        "p95 500 ms (n = 8); they agree"
+    ) in lines
+    assert (
+        "GPU Simulated GPU (simulated, dcgm): utilisation mean 75.0%, peak 100.0% at 3 s, "
+        "memory peak 3.00 GiB of 24.0 GiB, throttled by sw power cap in 50.0% of samples"
+    ) in lines
+    # One token a request: 8 in the window.
+    assert "energy: 50.0 J per output token (400 J, from the energy counter, simulated)" in lines
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_server_and_gpu_keep_to_the_terminal(tmp_path: Path, width: int) -> None:
+    text = printed(observed(tmp_path / "run"), width)
+    assert max(len(line) for line in text.splitlines() if not line.startswith("report:")) <= width
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "server", "gpu"),
+    [
+        (None, "the run has no record of telemetry", "the run has no record of telemetry"),
+        ({"state": "off", "sources": [], "notes": []}, "the profile asks for none", "the profile asks for none"),
+        (
+            {
+                "sources": [
+                    {"source": "nvml", "problems": ["there is no driver"]},
+                    {"source": "server_metrics", "problems": ["404 at http://x/metrics"]},
+                ]
+            },
+            "404 at http://x/metrics",
+            "there is no driver",
+        ),
+        (
+            {"sources": [{"source": "nvml", "works": True}, {"source": "server_metrics", "problems": []}]},
+            "no sample was taken",
+            "no sample was taken",
+        ),
+    ],
+)
+def test_without_telemetry_a_line_says_why(tmp_path: Path, telemetry: object, server: str, gpu: str) -> None:
+    folder = write_run(tmp_path, several("a", 5) + several("b", 5), info={"telemetry": telemetry})
+    text = printed(folder)
+    assert f"server metrics: none; {server}" in text
+    assert f"GPU: none sampled; {gpu}" in text
+    assert f"server metrics: none; {server}" in page_of(folder).text
+
+
+def test_what_an_engine_tells_of_its_requests_is_printed(tmp_path: Path) -> None:
+    engine = {"queued_s": 0.02, "prefill_s": 0.3, "decode_s": 0.1}
+    records = [record("a", index, engine=engine) for index in range(20)] + several("b", 5)
+    text = printed(write_run(tmp_path, records), 1000)
+    assert "server metrics: none" in text
+    assert (
+        "a, by the engine: time in the queue p50 20.0 ms, p95 ~20.0 ms (n = 20); "
+        "time of compute p50 400 ms, p95 ~400 ms (n = 20)"
+    ) in text
+    assert "b, by the engine" not in text
+
+
+def test_the_page_has_tables_of_server_and_gpu(tmp_path: Path) -> None:
+    page = page_of(observed(tmp_path))
+    words = " ".join(page.text.split())
+    assert words.index("Server and GPU") < words.index("Figures")
+    for said in (
+        f"server {E} (a, b)",
+        "KV-cache use 62.5% 75.0% at 4.2 s",
+        "running 5.00 requests 6.00 requests at 2 s",
+        "prefix-cache hit rate 45.0% of 200 tokens looked up",
+        "queue, by the server mean 100 ms, p95 100 to 1,000 ms (n = 8)",
+        "mean time in the queue / mean TTFT 20.4%",
+        "GPU Simulated GPU (simulated, dcgm)",
+        "GPU utilisation 75.0% 100.0% at 3 s",
+        "memory used 2.00 GiB 3.00 GiB at 3 s",
+        "energy 400 J, from the energy counter",
+        "throttled: sw power cap 50.0% of samples",
+        "unsupported power, temperature: not sent by the exporter",
+    ):
+        assert said.replace(" ", "") in words.replace(" ", "")  # cells stand side by side
+    assert METRICS["gpu_utilization_ratio"].formula in {attributes.get("title") for _, attributes in page.tags}
+    assert sum(tag == "img" for tag, _ in page.tags) == 6
+
+
+def test_names_of_devices_and_reasons_are_escaped(tmp_path: Path) -> None:
+    missing = {EVIL: {EVIL: EVIL}}
+    source = {"source": "nvml", "devices": [{"uuid": EVIL, "name": EVIL}], "unsupported": missing, "problems": [EVIL]}
+    write_samples(tmp_path, gpu=sampled(EVIL, EVIL, (1, 2)), server=sampled(EVIL, "kv_cache_usage", (1, 0.5)))
+    folder = write_run(tmp_path, several("a", 5) + several("b", 5), info={"telemetry": {"sources": [source]}})
+    page = page_of(folder)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.text.count(EVIL) >= 4
 
 
 def test_every_number_has_a_label_and_a_formula(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import orjson
@@ -84,6 +85,8 @@ def broken(**values: object) -> bytes:
         (broken(schema=99), "line 3: record schema 99 is unknown; this version reads 1"),
         (broken(tenant="x"), "line 3: tenant 'x' is not one of a, b"),
         (broken(outcome="lost"), "line 3: outcome 'lost' is not one of ok, http_error"),
+        (broken(engine="fast"), "line 3: engine must be an object of numbers, found 'fast'"),
+        (broken(engine={"queued_s": "long"}), "line 3: engine must be an object of numbers"),
         (broken(chunk_tokens=[1, 2]), "line 3: chunk_tokens has 2 entries for 1 content chunks"),
         (broken(first_token_s=None, chunk_gap_us=[1]), "line 3: chunk_gap_us has gaps, but first_token_s is null"),
     ],
@@ -143,6 +146,32 @@ def test_turns_and_phases_make_ids_of_their_own() -> None:
     assert columns([record(request_id=name, phase=phase) for name, phase in ids]).duplicates == 0
     again = [("all/a-000001.1", "measure"), ("all/a-000001.1", "measure"), ("all/a-000001.1", "drain")]
     assert columns([record(request_id=name, phase=phase) for name, phase in again]).duplicates == 1
+
+
+def test_what_the_engine_tells_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SLAB_BYTES", 500)  # about one record
+    told = [
+        {"queued_s": 0.5, "prefill_s": 0.25, "decode_s": 1.0},
+        None,
+        {"queued_s": 0.125},
+        {"decode_s": 2.0, "x": 1.0},
+    ]
+    read = columns([record(index=index, engine=engine) for index, engine in enumerate(told)])
+    assert read.queued_s.tolist() == [
+        0.5,
+        pytest.approx(math.nan, nan_ok=True),
+        0.125,
+        pytest.approx(math.nan, nan_ok=True),
+    ]
+    assert read.computed_s.tolist() == [1.25, *[pytest.approx(math.nan, nan_ok=True)] * 3]
+
+
+def test_endpoints_are_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SLAB_BYTES", 500)  # about one record
+    names = ["http://b", None, "http://a", "http://b"]
+    read = columns([record(index=index, endpoint=name) for index, name in enumerate(names)])
+    assert read.endpoints == ("http://b", "http://a")
+    assert read.endpoint.tolist() == [0, -1, 1, 0]
 
 
 def test_sessions_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

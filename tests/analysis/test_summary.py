@@ -14,7 +14,7 @@ import pytest
 from analysis.load import Slo, Tenant
 from analysis.summary import Summary, summarise
 from fairshare_locust.record import RequestRecord
-from tests.analysis.build import part, record, run
+from tests.analysis.build import part, record, run, sampled, write_samples
 
 TENANTS = (Tenant(id="a", weight=1.0, slo=Slo(ttft_ms=600.0)), Tenant(id="b", weight=2.0))
 
@@ -372,3 +372,23 @@ def test_conversations_are_counted_over_the_whole_run(tmp_path: Path) -> None:
     sources = summary_of(tmp_path, [*turns, record("b")]).content["sources"]["tenants"]
     assert (sources["a"]["sessions"], sources["a"]["mean_turns"]) == (2, 2.5)
     assert (sources["b"]["sessions"], sources["b"]["mean_turns"]) == (None, None)
+
+
+def test_telemetry_is_measured_where_the_tenants_are(tmp_path: Path) -> None:
+    # Two tenants alone: their windows together, 0 to 5 s and 8 to 10 s, with 3 tokens in them.
+    phases = [part("solo-a/measure", 0, 5, "a"), part("solo-b/measure", 8, 10, "b")]
+    records = [record("a", 0, scheduled_s=1.0), record("b", 0, scheduled_s=8.5, gaps_us=[1000])]
+    gpu = sampled("GPU-1", "power_w", (0, 10), (5, 10), (6, 900), (7, 900), (8, 20), (10, 20))
+    write_samples(tmp_path, gpu=gpu)
+    content = summary_of(tmp_path, records, info={"phases": phases, "ended_s": 10.0}).content
+    assert content["gpu"]["energy_j"] == pytest.approx(50 + 40)
+    assert content["gpu"]["joules_per_output_token"] == pytest.approx(30)
+    assert content["server"] is None
+
+
+def test_the_collectors_own_account_is_kept(tmp_path: Path) -> None:
+    info = {"telemetry": {"state": "complete", "sources": [{"source": "nvml", "problems": ["no driver"]}]}}
+    (tmp_path / "gpu.csv").write_text("t_s,source,device,metric,value\n1.0,nvml,GPU-1,pow")
+    found = summary_of(tmp_path, example(), *TENANTS, info=info).content
+    assert found["gpu"] is None
+    assert found["sources"]["telemetry"] == {**info["telemetry"], "lines_left_out": {"gpu.csv": 1, "server.csv": 0}}
