@@ -258,7 +258,8 @@ def test_what_the_engine_says_of_its_own_work() -> None:
         "prefill_s": 0.04,
         "decode_s": 0.08,
     }
-    nonsense: list[Any] = [None, {}, [], {"queue_time_ms": "x", "generation_time_ms": -1, "time_to_first_token_ms": True}]
+    wrong = {"queue_time_ms": "x", "generation_time_ms": -1, "time_to_first_token_ms": True}
+    nonsense: list[Any] = [None, {}, [], wrong]
     for nothing in nonsense:
         assert read(event({"choices": [], "usage": usage, "metrics": nothing})).engine is None
 
