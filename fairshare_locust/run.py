@@ -120,7 +120,8 @@ class Run:
             self._note_servers()
             self._telemetry = Telemetry.start(self.profile, self._deployed.servers, directory, self._deployed.dcgm_url)
             for note in self._telemetry.notes:
-                print(f"fairshare: {note}", file=sys.stderr, flush=True)
+                _tell(note)
+            self._telemetry.on_note = _tell
             self._write_run(None)
         except OSError as error:
             self.stop_servers()
@@ -166,7 +167,7 @@ class Run:
     def note(self, text: str) -> None:
         """Tell the user, and keep it in run.json."""
         self._notes.append(text)
-        print(f"fairshare: {text}", file=sys.stderr, flush=True)
+        _tell(text)
 
     def stop_servers(self) -> None:
         """Stop what was started, telemetry too; safe to call twice."""
@@ -485,6 +486,11 @@ class Run:
                 "notes": [*self._notes, *self._telemetry.notes],
             }
         )
+
+
+def _tell(text: str) -> None:
+    """On the terminal, marked as ours."""
+    print(f"fairshare: {text}", file=sys.stderr, flush=True)
 
 
 def _exhausted_s(queues: list[ArrivalQueue]) -> float:

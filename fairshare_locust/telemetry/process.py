@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,12 +38,14 @@ class Telemetry:
 
     Attributes:
         notes: what the user should know, a sentence each, once each; it grows while the run goes on.
+        on_note: called with each further note; None: nobody is told at once.
         latest: the newest values of what a live view shows: `{"gpu": {device: {metric: value, "t_s": …}}, "server":
             {endpoint: {…}}}`; empty before there are any.
     """
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.on_note: Callable[[str], None] | None = None
         self.latest: dict[str, Any] = {}
         self._state: State = "off"
         self._sources: list[dict[str, Any]] = []
@@ -71,7 +73,11 @@ class Telemetry:
         telemetry = cls()
         task = task_of(profile, servers, directory, dcgm_url)
         if task.nvml or task.endpoints or task.dcgm_url or task.agent_url:
-            telemetry._start(task, directory)
+            try:
+                telemetry._start(task, directory)
+            except BaseException:  # Ctrl-C too
+                telemetry.abandon()
+                raise
         return telemetry
 
     def begin(self, clock: RunClock) -> None:
@@ -107,7 +113,6 @@ class Telemetry:
             "sources": self._sources,
             "files": self._files,
             "cpu_share": self._cpu_share,
-            "notes": list(self.notes),
         }
 
     def _start(self, task: Task, directory: RunDirectory) -> None:
@@ -171,6 +176,8 @@ class Telemetry:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+            if self.on_note is not None:
+                self.on_note(text)
 
     def _reap(self) -> None:
         """Its input ends, so it does; leave nothing behind."""

@@ -88,7 +88,7 @@ def test_nothing_to_sample_starts_nothing(directory: RunDirectory) -> None:
     telemetry.begin(_clock())
     telemetry.end()
     telemetry.abandon()
-    assert telemetry.describe() == {"state": "off", "sources": [], "files": {}, "cpu_share": None, "notes": []}
+    assert telemetry.describe() == {"state": "off", "sources": [], "files": {}, "cpu_share": None}
     assert telemetry.latest == {}
 
 
