@@ -23,18 +23,22 @@ from locust.env import Environment
 
 from fairshare_locust import __version__
 from fairshare_locust.arrival import ArrivalQueue, Window
-from fairshare_locust.attainment import Attainment
+from fairshare_locust.attainment import Attainment, meets
 from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.health import HealthSampler
+from fairshare_locust.live.monitor import Monitor
+from fairshare_locust.live.terminal import terminal_view
+from fairshare_locust.live.view import RunStatus
 from fairshare_locust.locust_csv import LocustCsv
 from fairshare_locust.offered import asked_lengths
 from fairshare_locust.options import Options
 from fairshare_locust.parts import Part, absences, measured_parts, present
 from fairshare_locust.plan import Phase, apply_plan, phases_of, slots_of
 from fairshare_locust.profile import Profile, resolved_yaml
-from fairshare_locust.record import RunDirectory
+from fairshare_locust.profile.model import Tenant
+from fairshare_locust.record import RequestRecord, RunDirectory
 from fairshare_locust.record.run_directory import SCHEMA, replace_file
 from fairshare_locust.recorder import Recorder
 from fairshare_locust.serving import Deployed, check_external, deploy, server_notes
@@ -52,7 +56,6 @@ State = Literal["running", "complete", "interrupted"]
 _LEAD_S = 0.1
 _POLL_S = 0.02
 _CONTEXT_SAMPLE = 500
-_TELL_EVERY_S = 10.0
 # What is told to stop at the end of a drain needs a moment to do so.
 _ABORT_WITHIN_S = 2.0
 
@@ -65,6 +68,7 @@ class Run:
         profile: as the plan made it.
         slots: the streams, each a Locust user, that a tenant needs.
         summary: `summary.json` once the run has been analysed.
+        live: the figures of now, once a run is set up.
         report: the analysis as it is printed; None without one.
     """
 
@@ -82,6 +86,8 @@ class Run:
         self._prompts: Mapping[str, PromptSource] = {}
         self._traces: Mapping[str, TraceRows] = {}
         self._attainment = Attainment()
+        self._headless = bool(getattr(environment.parsed_options, "headless", True))
+        self.live: Monitor | None = None
         self._deployed = Deployed({})
         self._telemetry = Telemetry()
         self._directory: RunDirectory | None = None
@@ -187,7 +193,7 @@ class Run:
         assert self._directory is not None
         self._clock = RunClock()
         self._recorder = Recorder(self._directory, self._environment, self._clock)
-        self._recorder.on_record = self._attainment.add
+        self._recorder.on_record = self._take_in
         self._csv = LocustCsv(self._environment, self._directory.locust_csv_prefix)
         for tenant in self.profile.tenants:
             self.loads[tenant.id] = TenantLoad(
@@ -201,6 +207,33 @@ class Run:
                 self._environment,
             )
 
+        self.live = Monitor(
+            self.profile,
+            self._status,
+            lambda: {tenant_id: load.gauges() for tenant_id, load in self.loads.items()},
+            lambda: self._telemetry.latest,
+            lambda: None if self._health is None else self._health.summary(),
+            terminal_view() if self._headless else None,
+        )
+
+    def _take_in(self, record: RequestRecord, tenant: Tenant) -> None:
+        """A request has come to its end."""
+        self._attainment.add(record, tenant)
+        assert self.live is not None
+        self.live.tally.add(record, tenant, None if tenant.slo is None else meets(record, tenant.slo))
+
+    def _status(self) -> RunStatus:
+        """Where the run is, for the live view."""
+        part = self._phases[-1] if self._phases else None
+        return RunStatus(
+            state=self.state,
+            phase=None if part is None else part["name"],
+            phase_start_s=None if part is None else part["start_s"],
+            run=None if self._directory is None else self._directory.path.name,
+            simulated=any(server.simulated for servers in self._deployed.servers.values() for server in servers),
+            notes=[*self._notes, *self._telemetry.notes],
+        )
+
     def begin(self) -> bool:
         """Every slot is spawned: t = 0. Runs the phases in the calling greenlet, until the load has ended.
 
@@ -212,6 +245,8 @@ class Run:
         gc.freeze()
         self._clock.start(_LEAD_S)
         self._telemetry.begin(self._clock)
+        if self.live is not None:
+            self.live.begin(self._clock)
         self._health = HealthSampler(self._clock)
         self._write_run(None)
         for number, phase in enumerate(self.plan):
@@ -299,10 +334,7 @@ class Run:
     def _wait_until(self, until_s: float) -> None:
         assert self._clock is not None
         while not self._load_ended and (left_s := until_s - self._clock.now_s()) > 0:
-            told = int(self._clock.now_s() / _TELL_EVERY_S)
             gevent.sleep(min(left_s, _POLL_S * 5))
-            if int(self._clock.now_s() / _TELL_EVERY_S) > told:
-                self._tell()
 
     def _wait_exhausted(self, queues: list[ArrivalQueue]) -> float:
         """Wait until every tenant has had its number of requests; the end of the stretch where all offer load."""
@@ -343,15 +375,6 @@ class Run:
         self._say(f"{name}: {', '.join(part.tenants)}" if part.tenants else name)
         self._write_run(None)
 
-    def _tell(self) -> None:
-        assert self._recorder is not None
-        parts = []
-        for tenant_id, load in self.loads.items():
-            outcomes = self._recorder.outcomes[tenant_id]
-            failed = sum(count for outcome, count in outcomes.items() if outcome != "ok")
-            parts.append(f"{tenant_id} {load.sent} sent, {outcomes.get('ok', 0)} ok, {failed} failed")
-        self._say("; ".join(parts))
-
     def _say(self, text: str) -> None:
         assert self._clock is not None
         print(f"fairshare: t = {max(0.0, self._clock.now_s()):5.1f} s  {text}", flush=True)
@@ -360,6 +383,8 @@ class Run:
 
     def abandon(self) -> None:
         """Give up at once: keep what has been recorded so far, and leave no server behind."""
+        if self.live is not None:
+            self.live.close()
         if self._recorder is not None:
             self._recorder.settle()
             self._recorder.flush()
@@ -400,6 +425,8 @@ class Run:
         self._telemetry.end()
         self.stop_servers()
         unwritten = self._recorder.close()
+        if self.live is not None:
+            self.live.end(self._clock.now_s())
         try:
             if self._csv is not None:
                 self._csv.finish()

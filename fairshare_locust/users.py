@@ -18,6 +18,7 @@ from fairshare_locust.client.dialects import DIALECTS, Ask
 from fairshare_locust.client.endpoint import Endpoint
 from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.clock import RunClock
+from fairshare_locust.live.tally import LoadGauges
 from fairshare_locust.plan import Phase
 from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
 from fairshare_locust.profile.model import Tenant
@@ -180,6 +181,13 @@ class TenantLoad:
     def waiting(self) -> int:
         """Requests that a slot has taken and not sent."""
         return len(self._held)
+
+    def gauges(self) -> LoadGauges:
+        """The load of this moment."""
+        now_s = self._clock.now_s()
+        waiting = sum(slot.arrival.due_s <= now_s for slot in self._held.values())
+        asked = self.scheduled - (len(self._held) - waiting)
+        return LoadGauges(self._slots, len(self._in_flight), waiting, asked, self.sent)
 
     # --- slots
 
