@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,23 @@ __all__ = ["DEFAULT_PROFILE", "EarlyOptions", "Options", "add_options", "early_o
 DEFAULT_PROFILE = "profiles/demo.yaml"
 
 
-def add_options(parser: LocustArgumentParser) -> None:
-    """Add the options to Locust's parser. Locust calls this more than once."""
+def add_options(parser: LocustArgumentParser, profiles: Sequence[str] | None = None) -> None:
+    """Add the options to Locust's parser. Locust calls this more than once.
+
+    `profiles` are those on offer in the web UI's form; the command line may name any, as it is among them then.
+    """
     parser.add_argument(
         "--fairshare-profile",
         metavar="FILE",
         default=DEFAULT_PROFILE,
+        choices=profiles,
         env_var="FAIRSHARE_PROFILE",
         help=f"The profile to run: tenants, load, deployment (default: {DEFAULT_PROFILE})",
     )
     parser.add_argument(
         "--fairshare-out",
         metavar="FOLDER",
+        include_in_web_ui=False,
         default="runs",
         env_var="FAIRSHARE_OUT",
         help="Where run directories are made (default: runs)",
@@ -51,6 +57,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument(
         "--fairshare-no-report",
         action="store_true",
+        include_in_web_ui=False,
         default=False,
         env_var="FAIRSHARE_NO_REPORT",
         help="Do not analyse the run when it ends (python -m analysis report RUN does it later)",
@@ -58,6 +65,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument(
         "--fairshare-strict",
         action="store_true",
+        include_in_web_ui=False,
         default=False,
         env_var="FAIRSHARE_STRICT",
         help="Exit with code 3 when the run's figures can't be trusted",

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
@@ -22,9 +23,12 @@ import locust
 from locust.env import Environment
 from locust.event import EventHook
 from locust.exception import StopTest
-from locust.runners import LocalRunner
+from locust.runners import STATE_CLEANUP, STATE_STOPPING, LocalRunner
 
 from fairshare_locust.errors import FairshareError
+from fairshare_locust.live.profiles import Settings, profile_choices
+from fairshare_locust.live.prometheus import exposition
+from fairshare_locust.live.web import RunLink, check_start, install
 from fairshare_locust.options import Options, add_options, early_options
 from fairshare_locust.plan import PLANS, apply_plan, slots_of
 from fairshare_locust.profile import (
@@ -42,6 +46,7 @@ from fairshare_locust.users import TenantUser, tenant_user_class
 __all__ = ["register"]
 
 _EXIT_USAGE = 2
+_PROFILES = Path("profiles")  # what the web UI's form offers
 _EXIT_SUSPECT = 3
 _EXIT_INTERRUPTED = 130
 
@@ -60,7 +65,8 @@ def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
     if plan not in PLANS:
         _fail(f"register(plan={plan!r}): no such plan; there are {', '.join(PLANS)}")
     early = early_options()
-    locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_options(parser))
+    offered = list(profile_choices(_PROFILES, early.profile))
+    locust.events.init_command_line_parser.add_listener(lambda parser, **_: add_options(parser, offered))
     for hook in ("first_token", "token", "response"):
         if not hasattr(locust.events, hook):
             setattr(locust.events, hook, EventHook())
@@ -75,14 +81,17 @@ def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
         _fail(str(error))
     for tenant in profile.tenants:
         namespace[tenant.class_name] = tenant_user_class(tenant)
-    Plugin(plan)
+    Plugin(plan, early.profile)
 
 
 class Plugin:
     """Listens to Locust and keeps the run under way."""
 
-    def __init__(self, plan: str) -> None:
+    def __init__(self, plan: str, started_with: Path) -> None:
         self._plan = plan
+        self._started_with = started_with
+        self._default_users = 0
+        self._runs: list[Run] = []
         self._environment: Environment | None = None
         self._prepared: Run | None = None
         self._run: Run | None = None
@@ -94,7 +103,7 @@ class Plugin:
 
     # --- before the load
 
-    def _on_init(self, environment: Environment, runner: Any, **_: Any) -> None:
+    def _on_init(self, environment: Environment, runner: Any, web_ui: Any = None, **_: Any) -> None:
         if not isinstance(runner, LocalRunner):
             _fail("distributed runs are not supported: one process makes the load")
         self._environment = environment
@@ -120,11 +129,61 @@ class Plugin:
                 parsed.run_time = None  # it is the run's duration; the run ends itself
                 self._prepared = self._prepare(profile, parsed)
                 self._interrupt = gevent.signal_handler(signal.SIGINT, self._on_interrupt)
+            elif web_ui is not None:
+                self._serve(web_ui, runner)
         except FairshareError as error:
             _fail(str(error))
         except KeyboardInterrupt:
             print("fairshare: interrupted before any load was sent", file=sys.stderr, flush=True)
             sys.exit(_EXIT_INTERRUPTED)
+
+    def _serve(self, web_ui: Any, runner: Any) -> None:
+        """Our pages in the web UI, and our fields in its form."""
+        parsed: Any = web_ui.environment.parsed_options
+        self._default_users = parsed.num_users
+        install(web_ui, self._snapshot, self._links, self._metrics)
+        check_start(web_ui, lambda: profile_choices(_PROFILES, self._started_with), check=self._check)
+        start = runner.start
+
+        def start_run(user_count: int, *args: Any, **kwargs: Any) -> Any:
+            # The number that the form came with is that of the profile it came with; another profile has its own.
+            web_ui._cancel_run_time_timer()  # it is the run's duration, warm-up and drain aside; the run ends itself
+            profile = self._profile(parsed)
+            if user_count != self._default_users:
+                profile = self._with_slots(profile, user_count)
+            return start(sum(slots_of(profile).values()), *args, **kwargs)
+
+        runner.start = start_run
+
+    def _check(self, settings: Settings) -> None:
+        """What the form asks for is a profile that can be planned, and no run is in its way. Raises FairshareError."""
+        if self._busy():
+            raise FairshareError("a run is still going on, or being analysed; stop it, and wait for its verdict")
+        profile = scaled(load_profile(settings.profile or self._started_with), settings.scale or 1.0)
+        apply_plan(self._plan, profile)
+
+    def _busy(self) -> bool:
+        runner: Any = None if self._environment is None else self._environment.runner
+        under_way = self._run is not None or self._finishing is not None
+        return under_way or (runner is not None and runner.state in (STATE_STOPPING, STATE_CLEANUP))
+
+    def _shown(self) -> Run | None:
+        """The run that goes on, or was the last."""
+        return next((run for run in reversed(self._runs) if run.live is not None), None)
+
+    def _snapshot(self) -> dict[str, Any] | None:
+        run = self._shown()
+        return None if run is None or run.live is None else run.live.view.snapshot()
+
+    def _metrics(self) -> str:
+        run = self._shown()
+        return "" if run is None or run.live is None else exposition(run.live.tally, run.live.view.snapshot())
+
+    def _links(self) -> list[RunLink]:
+        # The last run has its verdict once another one may start.
+        done = self._runs[:-1] if self._busy() else self._runs
+        verdicts = {run: run.summary["verdict"] for run in done if run.summary is not None}
+        return [RunLink(run.path, verdicts.get(run)) for run in self._runs]
 
     def _profile(self, parsed: Any) -> Profile:
         """The profile as the plan makes it, with everything that the command line changes in it."""
@@ -169,6 +228,7 @@ class Plugin:
                 self._prepared = self._prepare(profile, environment.parsed_options)
             run, self._prepared = self._prepared, None
             self._run = run
+            self._runs.append(run)
             run.set_up()
         except (FairshareError, OSError) as error:
             environment.process_exit_code = _EXIT_USAGE
