@@ -4,7 +4,8 @@
 
 Runs the same load on a simulator, in turn without telemetry and with its metrics polled every 100 ms. Then lets a
 collector poll a page of vLLM's size, to see what that takes. Prints the medians over the repeats, and how far runs
-that are alike differ. Exits 1 when polling costs the load process 2 % of a core or more.
+that are alike differ. Exits 1 when polling costs the load process 2 % of a core or more, or moves the median TTFT by
+2 % or by 1 ms, or more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -33,11 +35,13 @@ from fairshare_locust.telemetry.task import Task
 from tests.telemetry.collecting import polled
 from tests.telemetry.page import Page, fixture
 
-__all__ = ["Measured", "main"]
+__all__ = ["Measured", "judge", "main"]
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERVAL_S = 0.1
 LIMIT_SHARE = 0.02
+LIMIT_TTFT_RATIO = 0.02
+LIMIT_TTFT_MS = 1.0
 
 PROFILE = """
 name: telemetry
@@ -83,17 +87,27 @@ def main() -> int:
             console.print(f"run {number + 1} of {options.repeats}, polling {polling} …", style="dim")
             runs[polling].append(measure(polling, options.seconds, options.streams))
     console.print(_table(runs))
-    cost = median(run.load_share for run in runs[True]) - median(run.load_share for run in runs[False])
-    good = cost < LIMIT_SHARE
-    console.print(
-        f"polling every {INTERVAL_S:g} s costs the load process {cost:+.4f} of a core ({'ok' if good else 'bad'})"
-    )
+    verdicts = judge(runs)
+    for words, good in verdicts:
+        console.print(f"polling every {INTERVAL_S:g} s {words} ({'ok' if good else 'bad'})")
     text = fixture("vllm")
     share, mean_ms = poll_only(text, options.seconds)
     console.print(
         f"a page of vLLM's size ({len(text)} bytes): the collector takes {share:.3f} of a core, {mean_ms:.1f} ms a poll"
     )
-    return 0 if good else 1
+    return 0 if all(good for _, good in verdicts) else 1
+
+
+def judge(runs: Mapping[bool, Sequence[Measured]]) -> list[tuple[str, bool]]:
+    """What polling costs, by the medians of the runs without (False) and with it (True), and whether that is little."""
+    load = {polling: median(run.load_share for run in of) for polling, of in runs.items()}
+    ttft_ms = {polling: median(run.ttft_p50_ms for run in of) for polling, of in runs.items()}
+    cost, moved_ms = load[True] - load[False], ttft_ms[True] - ttft_ms[False]
+    limit_ms = min(LIMIT_TTFT_MS, LIMIT_TTFT_RATIO * ttft_ms[False])
+    return [
+        (f"costs the load process {cost:+.4f} of a core", cost < LIMIT_SHARE),
+        (f"moves TTFT p50 by {moved_ms:+.3f} ms, of {ttft_ms[False]:.2f} ms", abs(moved_ms) < limit_ms),
+    ]
 
 
 def measure(polling: bool, seconds: float, streams: int) -> Measured:

@@ -3,7 +3,9 @@
     python -m fairshare_locust telemetry --listen 127.0.0.1:9401
 
 Prometheus text: a gauge `fairshare_gpu_<metric>{device="…",name="…"}` per metric of `nvml.METRICS`, with its unit, and
-`fairshare_gpu_sample_unix_s`, when they were read. What a device does not support, or no longer tells, is not there.
+`fairshare_gpu_sample_unix_s`, when they were read. What a device no longer tells is not there, nor what it does not
+support: that is `fairshare_gpu_unsupported{device="…",metric="…",why="…"} 1`. Each GPU and each MIG slice has a
+`fairshare_gpu_info{device="…",name="…",driver="…",mig="on"} 1`; `mig` is `on`, `off` or `slice`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -26,7 +28,7 @@ from typing import NoReturn
 
 from fairshare_locust.errors import ServingError
 from fairshare_locust.telemetry.gpm import GPM_METRICS, MIN_WINDOW_S
-from fairshare_locust.telemetry.nvml import METRICS, SLOW_S, NvmlSource, Row
+from fairshare_locust.telemetry.nvml import METRICS, SLOW_S, Gpu, NvmlSource, Row
 
 __all__ = ["Exposition", "add_arguments", "serve"]
 
@@ -67,15 +69,20 @@ class Exposition:
     What is not read with every sample stays until its next reading; what was due and did not come is no longer there.
     """
 
-    def __init__(self, names: dict[str, str], interval_s: float) -> None:
-        """`names` has the name of each GPU, by UUID."""
-        self._names = names
+    def __init__(self, gpus: Sequence[Gpu], interval_s: float) -> None:
+        self._names = {gpu.uuid: gpu.name for gpu in gpus}
+        self._infos = _infos(gpus)
         self._interval_s = interval_s
         self._newest: dict[str, dict[str, tuple[float, float]]] = {metric: {} for metric in METRICS}
         self.text = ""
 
-    def update(self, rows: Iterable[Row], now_s: float, unix_s: float) -> None:
-        """Take a sample, read at `now_s` of a monotonic clock and `unix_s` of the wall."""
+    def update(
+        self, rows: Iterable[Row], unsupported: Mapping[str, Mapping[str, str]], now_s: float, unix_s: float
+    ) -> None:
+        """Take a sample, read at `now_s` of a monotonic clock and `unix_s` of the wall.
+
+        `unsupported` is device → metric → why.
+        """
         for device, metric, value in rows:
             self._newest[metric][device] = (value, now_s)
         for metric, values in self._newest.items():
@@ -83,7 +90,18 @@ class Exposition:
             keep_s = every_s + 1.5 * self._interval_s if 2 * every_s > self._interval_s else 0.0
             for device in [device for device, (_, read_s) in values.items() if now_s - read_s > keep_s]:
                 del values[device]
-        self.text = "".join([*self._families(), _family("sample_unix_s", "when these were read", [("", unix_s)])])
+        lacking = [
+            (_labelled(device=device, metric=metric, why=why), 1)
+            for device, metrics in unsupported.items()
+            for metric, why in metrics.items()
+        ]
+        families = [
+            *self._families(),
+            _family("info", "a GPU, or a slice of one", self._infos),
+            _family("unsupported", "what a device does not tell", lacking),
+            _family("sample_unix_s", "when these were read", [("", unix_s)]),
+        ]
+        self.text = "".join(families)
 
     def _families(self) -> Iterable[str]:
         for metric, values in self._newest.items():
@@ -92,13 +110,24 @@ class Exposition:
                 yield _family(metric, METRICS[metric], samples)
 
     def _labels(self, device: str) -> str:
-        name = self._names.get(device.partition("/")[0], "")
-        return f'{{device="{_escaped(device)}",name="{_escaped(name)}"}}'
+        return _labelled(device=device, name=self._names.get(device.partition("/")[0], ""))
+
+
+def _infos(gpus: Iterable[Gpu]) -> list[tuple[str, float]]:
+    found = []
+    for gpu in gpus:
+        found.append((gpu.uuid, gpu.name, gpu.driver, "on" if gpu.mig else "off"))
+        found += [(one.device, one.name, gpu.driver, "slice") for one in gpu.slices]
+    return [(_labelled(device=device, name=name, driver=driver, mig=mig), 1) for device, name, driver, mig in found]
 
 
 def _family(metric: str, meaning: str, samples: Iterable[tuple[str, float]]) -> str:
     lines = "".join(f"{_NAME}{metric}{labels} {value!r}\n" for labels, value in samples)
     return f"# HELP {_NAME}{metric} {meaning}\n# TYPE {_NAME}{metric} gauge\n{lines}"
+
+
+def _labelled(**labels: str) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
 
 
 def _escaped(value: str) -> str:
@@ -193,7 +222,7 @@ def serve(options: argparse.Namespace) -> int:
     source = NvmlSource.open()
     if isinstance(source, str):
         raise ServingError(f"no GPU to sample: {source}")
-    exposition = Exposition({gpu.uuid: gpu.name for gpu in source.devices}, options.interval)
+    exposition = Exposition(source.devices, options.interval)
     stop = threading.Event()
     sampling = threading.Thread(target=_sample, args=(source, exposition, options.interval, stop), daemon=True)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -231,7 +260,8 @@ def _sample(source: NvmlSource, exposition: Exposition, interval_s: float, stop:
 
 def _take(source: NvmlSource, exposition: Exposition) -> None:
     now_s, unix_s = time.monotonic(), time.time()  # before: what blocks long is read last
-    exposition.update(source.sample(), now_s, unix_s)
+    rows = source.sample()
+    exposition.update(rows, source.unsupported, now_s, unix_s)
 
 
 def _token(variable: str | None) -> bytes | None:

@@ -15,7 +15,7 @@ from fairshare_locust.telemetry.sampler import Sampler
 from fairshare_locust.telemetry.scraper import Scraper
 from fairshare_locust.telemetry.server_metrics import ServerMetrics
 from fairshare_locust.telemetry.source import Sample, Source
-from fairshare_locust.telemetry.task import PolledEndpoint, Task
+from fairshare_locust.telemetry.task import Identity, PolledEndpoint, Task
 
 __all__ = ["Collector"]
 
@@ -36,11 +36,14 @@ class Collector:
         self._begun: tuple[float, float] | None = None
         self._latest: dict[str, Any] = {}
         self._disk_trouble: set[Path] = set()
+        self._notes = task.notes
         self._tenants = {endpoint.endpoint: endpoint.tenants for endpoint in task.endpoints}
         self._samplers = self._make_samplers(task)
 
     def start(self) -> list[dict[str, Any]]:
-        """Try each source once; says of each whether it works, and if not why."""
+        """Tell the task's notes, and try each source once; says of each whether it works, and if not why."""
+        for note in self._notes:
+            self._tell(note)
         for sampler in self._samplers:
             sampler.start()
         until_s = time.monotonic() + _TRY_WITHIN_S
@@ -143,8 +146,10 @@ def _open_nvml(task: Task) -> Source:
 
 
 def _remote_gpus(kind: str, url: str, interval_s: float, token_env: str | None) -> Callable[[], Source]:
-    return lambda: RemoteGpus("dcgm" if kind == "dcgm" else "agent", url, interval_s, Scraper(url, {}, token_env))
+    return lambda: RemoteGpus(
+        "dcgm" if kind == "dcgm" else "agent", url, interval_s, Scraper(url, [Identity(token_env=token_env)])
+    )
 
 
 def _server_metrics(endpoint: PolledEndpoint) -> Callable[[], Source]:
-    return lambda: ServerMetrics(endpoint.endpoint, Scraper(endpoint.metrics_url, endpoint.headers, endpoint.token_env))
+    return lambda: ServerMetrics(endpoint.endpoint, Scraper(endpoint.metrics_url, endpoint.identities))

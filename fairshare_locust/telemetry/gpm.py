@@ -29,6 +29,7 @@ class Gpm:
         self._gpu_instance = gpu_instance
         self._earlier: Any = None
         self._spare: Any = nvml.nvmlGpmSampleAlloc()
+        self._window_open = False
         self._request = nvml.c_nvmlGpmMetricsGet_t()
         self.wanted = list(GPM_METRICS)
 
@@ -40,18 +41,13 @@ class Gpm:
         nvml = self._nvml
         if not self.wanted:
             return
-        sample = nvml.nvmlGpmSampleAlloc() if self._spare is None else self._spare
-        self._spare = sample
-        if self._gpu_instance is None:
-            nvml.nvmlGpmSampleGet(self._gpu, sample)
-        else:
-            nvml.nvmlGpmMigSampleGet(self._gpu, self._gpu_instance, sample)
-        earlier, self._earlier, self._spare = self._earlier, sample, self._earlier
-        if earlier is None:
+        self._take()
+        if not self._window_open:
+            self._window_open = True
             return
         request = self._request
         request.version = nvml.NVML_GPM_METRICS_GET_VERSION
-        request.sample1, request.sample2 = earlier, sample
+        request.sample1, request.sample2 = self._spare, self._earlier
         request.numMetrics = len(self.wanted)
         for place, metric in enumerate(self.wanted):
             request.metrics[place].metricId = GPM_METRICS[metric]
@@ -61,6 +57,23 @@ class Gpm:
             for place, m in enumerate(self.wanted)
         ]
         yield from answers
+
+    def restart(self) -> None:
+        """Begin the next window now. Raises NVMLError; it then begins at the next reading."""
+        self._window_open = False
+        if self.wanted:
+            self._take()
+            self._window_open = True
+
+    def _take(self) -> None:
+        """The sample before becomes the spare one; both stay as they are if the driver refuses."""
+        if self._spare is None:
+            self._spare = self._nvml.nvmlGpmSampleAlloc()
+        if self._gpu_instance is None:
+            self._nvml.nvmlGpmSampleGet(self._gpu, self._spare)
+        else:
+            self._nvml.nvmlGpmMigSampleGet(self._gpu, self._gpu_instance, self._spare)
+        self._earlier, self._spare = self._spare, self._earlier
 
     def close(self) -> None:
         """Give the driver its memory back; safe to call twice."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from fairshare_locust.telemetry.nvml import NvmlSource
+from fairshare_locust.telemetry.nvml import PROCESS, NvmlSource
 from fairshare_locust.telemetry.processes import owner
 from fairshare_locust.telemetry.source import Sample, UnavailableError
 
 __all__ = ["HostGpus"]
-
-_PROCESS = re.compile(r"(?P<gpu>.+)/pid(?P<pid>\d+)")
 
 
 class HostGpus:
@@ -35,10 +32,14 @@ class HostGpus:
         """What went wrong, told once each."""
         return list(self._nvml.problems)
 
-    def sample(self, whole: bool) -> list[Sample]:  # noqa: ARG002 (NVML knows by itself what is due)
-        """What is due now."""
+    def begin(self) -> None:
+        """What is read only now and then is due again, and nothing is an average over the time before."""
+        self._nvml.begin()
+
+    def sample(self, whole: bool, last: bool = False) -> list[Sample]:  # noqa: ARG002 (it knows by itself what is due)
+        """What is due now; all there is for the last time."""
         values: dict[tuple[str, str], float] = {}
-        for device, metric, value in self._nvml.sample():
+        for device, metric, value in self._nvml.sample(last):
             key = (self._named(device), metric)
             values[key] = values.get(key, 0.0) + value
         return [(device, metric, value) for (device, metric), value in values.items()]
@@ -56,6 +57,6 @@ class HostGpus:
         self._nvml.close()
 
     def _named(self, device: str) -> str:
-        process = _PROCESS.fullmatch(device)
+        process = PROCESS.fullmatch(device)
         server = owner(int(process["pid"]), self._servers) if process and self._servers else None
         return f"{process['gpu']}/{server}" if process and server else device

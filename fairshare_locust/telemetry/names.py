@@ -63,6 +63,7 @@ SERVER = (
         (
             ("vllm:prompt_tokens_total",),
             ("llamacpp:prompt_tokens_total", "llamacpp:prompt_tokens_cached_total"),
+            ("llamacpp:prompt_tokens_total",),  # an older one, that doesn't tell what it found
             ("tgi_request_input_length_sum",),
         ),
     ),
@@ -81,7 +82,11 @@ PREFIX_CACHE = frozenset({"prefix_cache_queries_tokens_total", "prefix_cache_hit
 
 HISTOGRAMS: dict[str, tuple[str, ...]] = {
     "ttft_seconds": ("vllm:time_to_first_token_seconds",),
-    "queue_seconds": ("vllm:request_queue_time_seconds", "tgi_request_queue_duration"),
+    "queue_seconds": (
+        "vllm:request_queue_time_seconds",
+        "vllm:time_in_queue_requests",  # of vLLM's first engine, and in seconds too
+        "tgi_request_queue_duration",
+    ),
     "prefill_seconds": ("vllm:request_prefill_time_seconds",),
     "decode_seconds": ("vllm:request_decode_time_seconds",),
     "inference_seconds": ("vllm:request_inference_time_seconds", "tgi_request_inference_duration"),

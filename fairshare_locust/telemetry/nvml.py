@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,10 +19,13 @@ from typing import Any
 
 from fairshare_locust.telemetry.gpm import GPM_METRICS, MIN_WINDOW_S, Gpm
 
-__all__ = ["FUNCTIONS", "METRICS", "SLOW_S", "THROTTLE_REASONS", "Gpu", "NvmlSource", "Row", "Slice"]
+__all__ = ["FUNCTIONS", "METRICS", "PROCESS", "SLOW_S", "THROTTLE_REASONS", "Gpu", "NvmlSource", "Row", "Slice"]
 
 Row = tuple[str, str, float]
 """(device, metric, value)"""
+
+PROCESS = re.compile(r"(?P<gpu>.+)/pid(?P<pid>\d+)")
+"""The device that is a process."""
 
 THROTTLE_REASONS = {
     "throttle_sw_power_cap": (0x4, "held back to keep to the power limit"),
@@ -176,14 +180,19 @@ class Gpu:
 
 @dataclass
 class _Reading:
-    """One question to the driver: what it tells of which device, and when it is due on the source's clock."""
+    """One question to the driver: what it tells of which device, and how often it is asked.
+
+    `window_s` is the shortest time that may lie between two readings, `restart` begins what a reading lasts over.
+    """
 
     gpu: str
     device: str
     metrics: tuple[str, ...]
     rows: Callable[[], Iterable[Row]]
     every_s: float = 0.0
-    due_s: float = -math.inf
+    window_s: float = 0.0
+    restart: Callable[[], None] | None = None
+    read_s: float = -math.inf
 
 
 class NvmlSource:
@@ -245,19 +254,28 @@ class NvmlSource:
             return "; ".join(["the NVIDIA driver answers, but has no GPU for us", *source.problems])
         return source
 
-    def sample(self) -> list[Row]:
-        """Read everything that is due now: fast metrics at each call, and first; the others as `SLOW_S` says."""
+    def begin(self) -> None:
+        """Start afresh: everything is due, and what is told over a time is told over the time from now on."""
+        now_s = self._clock()
+        for reading in list(self._readings):
+            if reading.restart is None:
+                reading.read_s = -math.inf
+            elif reading.gpu not in self.lost:
+                reading.read_s = now_s
+                self._attempt(reading, reading.restart)
+
+    def sample(self, last: bool = False) -> list[Row]:
+        """Read everything that is due now: fast metrics at each call, and first; the others as `SLOW_S` says.
+
+        `last`: the others too, as there is no later.
+        """
         rows: list[Row] = []
         now_s = self._clock()
         for reading in list(self._readings):
-            if reading.gpu in self.lost or now_s < reading.due_s:
-                continue
-            reading.due_s = now_s + reading.every_s
-            try:
-                rows += self._patiently(reading.rows)
-            except self._nvml.NVMLError as error:
-                if self._failed(reading.gpu, reading.device, reading.metrics, error):
-                    self._readings.remove(reading)
+            pause_s = reading.window_s if last else reading.every_s
+            if reading.gpu not in self.lost and now_s >= reading.read_s + pause_s:
+                reading.read_s = now_s
+                rows += self._attempt(reading, partial(self._patiently, reading.rows))
         return rows
 
     def close(self) -> None:
@@ -272,6 +290,15 @@ class NvmlSource:
             self._nvml.nvmlShutdown()
         except self._nvml.NVMLError:
             pass  # the driver has gone before us
+
+    def _attempt(self, reading: _Reading, ask: Callable[[], list[Row] | None]) -> list[Row]:
+        """What the driver answers; nothing if it refuses, and if it always will the reading is given up."""
+        try:
+            return ask() or []
+        except self._nvml.NVMLError as error:
+            if self._failed(reading.gpu, reading.device, reading.metrics, error):
+                self._readings.remove(reading)
+            return []
 
     def _patiently(self, rows: Callable[[], Iterable[Row]]) -> list[Row]:
         for _ in range(_TRIES - 1):
@@ -325,9 +352,7 @@ class NvmlSource:
         slices = list(self._add_slices(uuid, handle)) if mig else []
         if not mig:
             self._add_processes(uuid, uuid, handle)
-        since_us = int(time.time() * 1e6)  # the driver stamps its samples so
-        utilization = partial(self._process_rows, uuid, handle, [since_us])
-        self._readings.append(_Reading(uuid, uuid, ("process_sm_ratio",), utilization, SLOW_S["process_sm_ratio"]))
+        self._add_process_utilization(uuid, handle)
         self.devices.append(
             Gpu(
                 uuid=uuid,
@@ -407,7 +432,9 @@ class NvmlSource:
                     self.gaps.setdefault(device, Counter())[metric] += 1
 
         self._gpms.append(gpm)
-        self._readings.append(_Reading(uuid, device, tuple(GPM_METRICS), rows, MIN_WINDOW_S))
+        self._readings.append(
+            _Reading(uuid, device, tuple(GPM_METRICS), rows, MIN_WINDOW_S, MIN_WINDOW_S, restart=gpm.restart)
+        )
 
     def _add_processes(self, uuid: str, device: str, handle: Any) -> None:
         """Memory per process, of a GPU or of a slice. Clients of MPS stand in a list of their own."""
@@ -430,6 +457,17 @@ class NvmlSource:
         metric = "process_memory_bytes"
         self._readings.append(_Reading(uuid, device, (metric,), rows, SLOW_S[metric]))
 
+    def _add_process_utilization(self, uuid: str, handle: Any) -> None:
+        since_us = [0]
+
+        def restart() -> None:
+            since_us[0] = int(time.time() * 1e6)  # the driver stamps its samples so
+
+        restart()
+        metric = "process_sm_ratio"
+        rows = partial(self._process_rows, uuid, handle, since_us)
+        self._readings.append(_Reading(uuid, uuid, (metric,), rows, SLOW_S[metric], restart=restart))
+
     def _process_rows(self, uuid: str, handle: Any, since_us: list[int]) -> Iterator[Row]:
         """Mean over the driver's samples since the last time; `since_us` holds the newest stamp seen."""
         try:
@@ -439,11 +477,13 @@ class NvmlSource:
                 return  # no process ran
             raise
         percent: dict[int, list[int]] = {}
+        newest_us = since_us[0]
         for sample in samples:
             # The buffer also holds stale and empty entries, and some drivers put garbage there.
             if sample.pid and since_us[0] < sample.timeStamp and sample.smUtil <= 100:
                 percent.setdefault(sample.pid, []).append(sample.smUtil)
-        since_us[0] = max([since_us[0], *(sample.timeStamp for sample in samples)])
+                newest_us = max(newest_us, sample.timeStamp)
+        since_us[0] = newest_us
         for pid, values in percent.items():
             yield f"{uuid}/pid{pid}", "process_sm_ratio", sum(values) / len(values) / 100
 

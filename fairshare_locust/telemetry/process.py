@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from fairshare_locust.client.endpoint import Endpoint
 from fairshare_locust.clock import RunClock
 from fairshare_locust.profile.model import Profile, Tenant
 from fairshare_locust.record import RunDirectory
-from fairshare_locust.telemetry.task import PolledEndpoint, Task
+from fairshare_locust.telemetry.task import Identity, PolledEndpoint, Task
 
 if TYPE_CHECKING:
     from fairshare_locust.serving.server import Server
@@ -203,8 +204,9 @@ def task_of(
     directory: RunDirectory,
     dcgm_url: str | None = None,
 ) -> Task:
-    """What a profile wants sampled. An endpoint of several tenants is polled once, as the first of them asks it."""
+    """What a profile wants sampled. An endpoint of several tenants is polled once, as the first that it lets in."""
     wanted = profile.telemetry
+    dcgm_url = wanted.dcgm_url or dcgm_url
     endpoints: dict[tuple[str, str, int, str], PolledEndpoint] = {}
     pids: dict[int, str] = {}
     for tenant in profile.tenants:
@@ -214,32 +216,53 @@ def task_of(
             place = Endpoint.parse(server.endpoint)
             key = (place.scheme, place.host, place.port, place.prefix)
             endpoints[key] = _polled(tenant, server, place, endpoints.get(key))
+    nvml, notes = False, []
+    if wanted.nvml == "auto":
+        # Beside a modelled GPU, what this host's does is nothing of the run's.
+        places = {Endpoint.parse(one.endpoint).host for some in servers.values() for one in some if not one.simulated}
+        nvml = any(map(_is_here, places))
+        if places and not nvml and not dcgm_url and not wanted.agent_url:
+            notes.append("servers run elsewhere; this host's GPUs are not sampled: give dcgm_url or agent_url")
     return Task(
         directory=str(directory.path.resolve()),
-        # Beside a modelled GPU, what this host's does is nothing of the run's.
-        nvml=wanted.nvml == "auto" and profile.deployment.engine != "simulator",
+        nvml=nvml,
         nvml_interval_s=wanted.nvml_interval_s,
         servers=pids,
         endpoints=tuple(endpoints.values()) if wanted.server_metrics == "auto" else (),
         server_metrics_interval_s=wanted.server_metrics_interval_s,
-        dcgm_url=wanted.dcgm_url or dcgm_url,
+        dcgm_url=dcgm_url,
         agent_url=wanted.agent_url,
         agent_token_env=wanted.agent_token_env,
         scrape_interval_s=wanted.scrape_interval_s,
+        notes=tuple(notes),
     )
 
 
 def _polled(tenant: Tenant, server: Server, place: Endpoint, before: PolledEndpoint | None) -> PolledEndpoint:
+    identity = Identity(headers=tenant.headers, token_env=tenant.api_key_env)
     if before is not None:
         tenants = tuple(dict.fromkeys((*before.tenants, tenant.id)))
-        return replace(before, tenants=tenants, token_env=before.token_env or tenant.api_key_env)
+        known = before.identities
+        return replace(before, tenants=tenants, identities=known if identity in known else (*known, identity))
     return PolledEndpoint(
         endpoint=server.endpoint,
         metrics_url=f"{place.scheme}://{place.host_header}{place.prefix}/metrics",
         tenants=(tenant.id,),
-        headers=tenant.headers,
-        token_env=tenant.api_key_env,
+        identities=(identity,),
     )
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this one: only to addresses of its own a socket can be bound."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return False  # nobody reaches it
+    for family, kind, protocol, _, address in found:
+        with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+            return True
+    return False
 
 
 def _messages(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from prometheus_client.samples import Sample as PrometheusSample
 
 from fairshare_locust.telemetry.exposition import read_samples
 from fairshare_locust.telemetry.names import DCGM
+from fairshare_locust.telemetry.nvml import PROCESS
 from fairshare_locust.telemetry.scraper import Scraper
 from fairshare_locust.telemetry.source import Sample, UnavailableError
 
@@ -18,6 +19,8 @@ __all__ = ["RemoteGpus"]
 
 _AGENT = "fairshare_gpu_"
 _AGENT_CLOCK = "fairshare_gpu_sample_unix_s"
+_AGENT_INFO = "fairshare_gpu_info"
+_AGENT_UNSUPPORTED = "fairshare_gpu_unsupported"
 _STALE_INTERVALS = 3
 _NOT_TOLD = "not sent by the exporter; see its list of counters"
 _MEMORY_PARTS = ("memory_free_bytes", "memory_reserved_bytes")
@@ -33,7 +36,8 @@ class RemoteGpus:
     """What an exporter or an agent says of each GPU and each MIG slice, under NVML's names.
 
     A device is its UUID, or `gpu` and its index; a slice has `/gi` and its instance after it. `stale_s` are the
-    seconds since any value of the device changed, as far as we saw: an exporter samples at its own pace.
+    seconds since any value of the device changed, as far as we saw: an exporter samples at its own pace. Processes,
+    which only the agent tells, are in the samples as `<gpu>/pid<pid>`, and no devices.
     """
 
     def __init__(
@@ -53,10 +57,15 @@ class RemoteGpus:
         self._last: dict[str, tuple[float, Mapping[str, float], float | None]] = {}
         self._longest_stale_s: dict[str, float] = {}
         self._models: dict[str, str | None] = {}
+        self._infos: dict[str, dict[str, str]] = {}
+        self._unsupported: dict[str, dict[str, str]] = {}
         self._told: set[str] = set()
         self._stale_told = False
 
-    def sample(self, whole: bool) -> list[Sample]:  # noqa: ARG002 (everything is wanted at each scrape)
+    def begin(self) -> None:
+        """It is sampled elsewhere, at a pace of its own: there is nothing to begin."""
+
+    def sample(self, whole: bool, last: bool = False) -> list[Sample]:  # noqa: ARG002 (each scrape has everything)
         """Every value of every device, and `stale_s`. Raises UnavailableError."""
         text = self._scraper.get()
         wanted = DCGM.__contains__ if self._kind == "dcgm" else _is_agents
@@ -64,33 +73,43 @@ class RemoteGpus:
         if malformed:
             self._problem(f"{self._url} has lines that can't be read, such as {malformed[0][:80]!r}")
         devices = self._dcgm_devices(samples) if self._kind == "dcgm" else self._agent_devices(samples)
+        clocks = [sample.value for sample in samples if sample.name == _AGENT_CLOCK]
+        if not devices and clocks:
+            raise UnavailableError(
+                f"{self._url} tells nothing of any GPU: they are lost; see what the agent says there"
+            )
         if not devices:
             whose = "a DCGM exporter" if self._kind == "dcgm" else "the agent"
             raise UnavailableError(f"{self._url} has no GPU; it should be the /metrics of {whose}")
-        clocks = [sample.value for sample in samples if sample.name == _AGENT_CLOCK]
+        for gpu in self._infos:
+            if "/" not in gpu and gpu not in devices:
+                self._problem(f"{self._url} tells nothing of {gpu}: it is lost; see what the agent says there")
         rows: list[Sample] = []
         for device, values in devices.items():
             self._told.update(values)
             rows += ((device, metric, value) for metric, value in values.items())
-            rows.append((device, "stale_s", self._stale_s(device, values, clocks[0] if clocks else None)))
+            if not PROCESS.fullmatch(device):
+                rows.append((device, "stale_s", self._stale_s(device, values, clocks[0] if clocks else None)))
         return rows
 
     def describe(self) -> dict[str, Any]:
         """The devices, with their model and how long their values stood still at most, and what they do not tell."""
         every = [field.name for field in DCGM.values()] if self._kind == "dcgm" else []
         missing = {name: _NOT_TOLD for name in every if name not in self._told and name not in _MEMORY_PARTS}
+        not_told = dict.fromkeys(self._models, missing) if missing else {}
         return {
             "url": self._url,
             "devices": [
                 {
                     "device": device,
                     "name": name,
+                    **self._infos.get(device, {}),
                     "simulated": device.startswith("SIM-"),
                     "longest_stale_s": round(self._longest_stale_s.get(device, 0.0), 3),
                 }
                 for device, name in self._models.items()
             ],
-            "unsupported": dict.fromkeys(self._models, missing) if missing else {},
+            "unsupported": self._unsupported if self._kind == "agent" else not_told,
         }
 
     def close(self) -> None:
@@ -121,9 +140,16 @@ class RemoteGpus:
     def _agent_devices(self, samples: Iterable[PrometheusSample]) -> _Devices:
         devices: _Devices = {}
         for sample in samples:
-            device = sample.labels.get("device")
-            if device and math.isfinite(sample.value):
-                self._models.setdefault(device, sample.labels.get("name"))
+            labels = sample.labels
+            device = labels.get("device")
+            if device and sample.name == _AGENT_INFO:
+                self._infos[device] = {name: labels.get(name, "") for name in ("name", "driver", "mig")}
+                self._models.setdefault(device, labels.get("name"))
+            elif device and sample.name == _AGENT_UNSUPPORTED:
+                self._unsupported.setdefault(device, {})[labels.get("metric", "")] = labels.get("why", "")
+            elif device and math.isfinite(sample.value):
+                if not PROCESS.fullmatch(device):
+                    self._models.setdefault(device, labels.get("name"))
                 devices.setdefault(device, {})[sample.name.removeprefix(_AGENT)] = sample.value
         return devices
 

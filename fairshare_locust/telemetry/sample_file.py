@@ -18,8 +18,8 @@ class SampleFile:
     """`t_s,source,<subject>,metric,value`. The file comes with its first row: without a row there is none.
 
     Attributes:
-        rows: samples taken in.
-        rows_lost: samples that were not, because the disk was full for too long.
+        rows: samples that are in the file, or on their way to it.
+        rows_lost: samples that are not, because the disk was full for too long, or when the file was closed.
     """
 
     def __init__(self, path: Path, subject: Literal["device", "endpoint"]) -> None:
@@ -57,7 +57,15 @@ class SampleFile:
         self._full = False
 
     def close(self) -> None:
-        """Flush and close. Raises OSError as `flush` does."""
-        self.flush()
+        """Flush and close. Raises OSError as `flush` does; what is not in the file then counts as lost."""
+        try:
+            self.flush()
+        except OSError:
+            unwritten = b"" if self._writer is None else self._writer.unwritten
+            lines = unwritten.count(b"\n") + self._text.getvalue().count("\n")
+            lost = min(lines, self.rows)  # one line more than rows if the columns' names are among them
+            self.rows -= lost
+            self.rows_lost += lost
+            raise
         if self._writer is not None:
             self._writer.close()

@@ -105,10 +105,19 @@ class Sampler:
         self._begun.wait()
         if self._t0_s is not None:
             self._whole_at_s = -math.inf
+            self._begin_source(self._t0_s)
             self._sample_until_ended(self._t0_s)
             if self.works:
-                self._sample(None, whole=True)
+                self._sample(None, last=True)
         self._source.close()
+
+    def _begin_source(self, t0_s: float) -> None:
+        assert self._source is not None
+        self._ended.wait(max(0.0, t0_s - time.monotonic()))
+        try:
+            self._source.begin()
+        except Exception as error:
+            self._trouble(error)
 
     def _sample_until_ended(self, t0_s: float) -> None:
         tick = 0
@@ -120,15 +129,15 @@ class Sampler:
                 self._timing.late_ticks += following - tick - 1
             tick = following
 
-    def _sample(self, due_s: float | None, *, whole: bool = False) -> None:
+    def _sample(self, due_s: float | None, *, last: bool = False) -> None:
         """Sample once; `due_s` on CLOCK_MONOTONIC, None if at no set time."""
         assert self._source is not None
         t0_s = self._t0_s  # a first try may last until the load has begun
         start_s = time.monotonic()
         at_s = start_s if due_s is None else due_s
-        whole = whole or at_s - self._whole_at_s >= _WHOLE_EVERY_S - self._interval_s / 2
+        whole = last or at_s - self._whole_at_s >= _WHOLE_EVERY_S - self._interval_s / 2
         try:
-            samples = self._source.sample(whole)
+            samples = self._source.sample(whole, last)
         except Exception as error:
             self._failures += 1
             self.works = False

@@ -44,7 +44,10 @@ class ServerMetrics:
         self._engines = 0
         self._seen: set[str] = set()
 
-    def sample(self, whole: bool) -> list[Sample]:
+    def begin(self) -> None:
+        """Its counts are of the moment: there is nothing to begin."""
+
+    def sample(self, whole: bool, last: bool = False) -> list[Sample]:  # noqa: ARG002 (the whole is all there is)
         """Every gauge and counter, and if `whole` every histogram. Raises UnavailableError."""
         text = self._scraper.get()
         samples, malformed = read_samples(text, (_WHOLE if whole else _FAST).__contains__)

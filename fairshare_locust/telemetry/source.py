@@ -27,8 +27,15 @@ class Source(Protocol):
     def problems(self) -> list[str]:
         """See above."""
 
-    def sample(self, whole: bool) -> list[Sample]:
-        """What is there now; `whole`: with what is wanted only once a second. Raises UnavailableError."""
+    def begin(self) -> None:
+        """The load begins: no later sample may tell of the time before."""
+
+    def sample(self, whole: bool, last: bool = False) -> list[Sample]:
+        """What is there now. Raises UnavailableError.
+
+        `whole`: with what is wanted only once a second; `last`: also with what is due more rarely, for
+        there is no later.
+        """
 
     def describe(self) -> dict[str, Any]:
         """What does not change while it is sampled, and what turned out not to be there."""

@@ -22,6 +22,7 @@ class Page:
 
     Attributes:
         gate: answers wait until it is open; it is.
+        lets_in: the token without which the answer is 401; None: whoever asks.
         asked: the headers of each request so far.
         clients: the client's port of each request.
     """
@@ -32,6 +33,7 @@ class Page:
         self.gate = threading.Event()
         self.gate.set()
         self.hang_up = False
+        self.lets_in: str | None = None
         self.asked: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.clients: list[int] = []
@@ -50,7 +52,8 @@ class Page:
                     page._changed.notify_all()
                 page.gate.wait(_SOON_S)
                 body = page.text.encode()
-                self.send_response(page.status)
+                strange = page.lets_in and self.headers.get("Authorization") != f"Bearer {page.lets_in}"
+                self.send_response(401 if strange else page.status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -18,6 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from fairshare_locust.telemetry.agent import Exposition, add_arguments
+from fairshare_locust.telemetry.nvml import Gpu
+from fairshare_locust.telemetry.remote_gpus import RemoteGpus
+from fairshare_locust.telemetry.scraper import Scraper
 from tests.telemetry.stub import ONE_GPU, Stub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -285,14 +288,37 @@ def test_others_reach_it_only_with_a_warning_or_a_token(stub: Stub) -> None:
         assert errors.count("warning: whoever reaches 0.0.0.0 can read this") == warnings
 
 
+def test_its_page_is_read_as_the_page_of_a_host(start: Start, stub: Stub) -> None:
+    slices = ("mig 1", "mig.0 1:0", "gpu0.gi1.memory_used 700", "gpu0.gi1.name Stub-MIG", "gpu0.gi1.processes 4001:5")
+    stub.script(ONE_GPU, *slices, "nvmlDeviceGetTotalEnergyConsumption 3")
+    _, port = start()
+    url = f"http://127.0.0.1:{port}/metrics"
+    gpus = RemoteGpus("agent", url, 1.0, Scraper(url))
+    rows = {(device, metric): value for device, metric, value in gpus.sample(True)}
+    gpus.close()
+    assert rows[GPU, "power_w"] == 312.5
+    assert rows[GPU, "stale_s"] == 0
+    assert rows[f"{GPU}/gi1", "memory_used_bytes"] == 700
+    assert {metric for device, metric in rows if device == f"{GPU}/pid4001"} <= {
+        *("process_memory_bytes", "process_sm_ratio")
+    }
+    assert rows[f"{GPU}/pid4001", "process_memory_bytes"] == 5
+    described = gpus.describe()
+    known = [(device["device"], device["name"], device["driver"], device["mig"]) for device in described["devices"]]
+    assert known == [(GPU, "Stub-H100", "580.95.05", "on"), (f"{GPU}/gi1", "Stub-MIG", "580.95.05", "slice")]
+    assert described["unsupported"][GPU] == {"energy_j_total": "not supported on this device"}
+    assert described["unsupported"][f"{GPU}/gi1"]["power_w"] == "the driver has it for the whole GPU only"
+    assert gpus.problems == []
+
+
 def values_of(exposition: Exposition) -> dict[str, float]:
     return {sample.name: sample.value for sample in samples(exposition.text)}
 
 
 def test_a_value_stays_until_its_next_reading_and_no_longer() -> None:
-    exposition = Exposition({GPU: "Stub"}, interval_s=0.5)
+    exposition = Exposition([], interval_s=0.5)
     exposition.update(
-        [(GPU, "power_w", 1.5), (GPU, "pcie_tx_bytes_per_s", 7), (f"{GPU}/pid1", "process_sm_ratio", 0.5)], 100, 1e9
+        [(GPU, "power_w", 1.5), (GPU, "pcie_tx_bytes_per_s", 7), (f"{GPU}/pid1", "process_sm_ratio", 0.5)], {}, 100, 1e9
     )
     assert values_of(exposition) == {
         "fairshare_gpu_power_w": 1.5,
@@ -300,28 +326,32 @@ def test_a_value_stays_until_its_next_reading_and_no_longer() -> None:
         "fairshare_gpu_process_sm_ratio": 0.5,
         "fairshare_gpu_sample_unix_s": 1e9,
     }
-    exposition.update([], 104.9, 1e9 + 4.9)  # every 5 s, and every 10 s
+    exposition.update([], {}, 104.9, 1e9 + 4.9)  # every 5 s, and every 10 s
     assert values_of(exposition).keys() == {
         "fairshare_gpu_pcie_tx_bytes_per_s",
         "fairshare_gpu_process_sm_ratio",
         "fairshare_gpu_sample_unix_s",
     }
-    exposition.update([], 106, 1e9 + 6)
+    exposition.update([], {}, 106, 1e9 + 6)
     assert "fairshare_gpu_process_sm_ratio" not in values_of(exposition)
-    exposition.update([], 111, 1e9 + 11)
+    exposition.update([], {}, 111, 1e9 + 11)
     assert values_of(exposition) == {"fairshare_gpu_sample_unix_s": 1e9 + 11}
 
 
 def test_names_are_escaped() -> None:
     name = 'a "b" \\ c\nd'
-    exposition = Exposition({GPU: name}, interval_s=0.5)
-    exposition.update([(GPU, "power_w", 1.0)], 0, 1e9)
-    assert samples(exposition.text)[0].labels == {"device": GPU, "name": name}
+    gpu = Gpu(uuid=GPU, name=name, driver="1", memory_total_bytes=None, mig=False, slices=())
+    exposition = Exposition([gpu], interval_s=0.5)
+    exposition.update([(GPU, "power_w", 1.0)], {GPU: {"energy_j_total": name}}, 0, 1e9)
+    power, info, unsupported, _ = samples(exposition.text)
+    assert power.labels == {"device": GPU, "name": name}
+    assert info.labels == {"device": GPU, "name": name, "driver": "1", "mig": "off"}
+    assert unsupported.labels == {"device": GPU, "metric": "energy_j_total", "why": name}
 
 
 def test_numbers_keep_all_their_digits() -> None:
-    exposition = Exposition({}, interval_s=0.5)
-    exposition.update([(GPU, "energy_j_total", 123456789.123), (GPU, "memory_total_bytes", 150754820096)], 0, 1e9)
+    exposition = Exposition([], interval_s=0.5)
+    exposition.update([(GPU, "energy_j_total", 123456789.123), (GPU, "memory_total_bytes", 150754820096)], {}, 0, 1e9)
     values = values_of(exposition)
     assert values["fairshare_gpu_energy_j_total"] == 123456789.123
     assert values["fairshare_gpu_memory_total_bytes"] == 150754820096

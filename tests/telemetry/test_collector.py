@@ -9,15 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from fairshare_locust.telemetry.task import Task
+from fairshare_locust.telemetry.task import Identity, Task
 from tests.telemetry.collecting import Collecting, polled, rows, task
 from tests.telemetry.page import Page, fixture
 from tests.telemetry.stub import Stub
 
 
 def test_a_task_says_the_same_after_its_way_through_a_pipe(tmp_path: Path) -> None:
-    whole = task(tmp_path, "http://a", "http://b", nvml=True, servers={12: "http://a"}, agent_token_env="T")
+    whole = task(
+        tmp_path, "http://a", "http://b", nvml=True, servers={12: "http://a"}, agent_token_env="T", notes=("n",)
+    )
     assert Task.from_line(whole.to_line()) == whole
+    keyed = polled("http://a", identities=(Identity(headers={"X-Team": "a"}), Identity(token_env="KEY")))
+    whole = task(tmp_path, endpoints=(keyed,))
+    assert Task.from_line(whole.to_line()) == whole
+
+
+def test_what_is_to_be_known_of_a_task_is_told_first(tmp_path: Path) -> None:
+    with Page(fixture("tgi")) as engine, Collecting(task(tmp_path, engine.origin, notes=("heed this",))) as collecting:
+        collecting.wait_for("ready")
+        collecting.end()
+    assert collecting.said[0] == {"note": "heed this"}
 
 
 def test_what_is_sampled_from_begin_to_end_is_in_the_files(tmp_path: Path) -> None:
@@ -196,12 +208,18 @@ def test_a_full_disk_is_told_once_and_ends_nothing(tmp_path: Path) -> None:
     assert len(collecting.notes) == 1
     assert (tmp_path / "server.csv").stat().st_size == 100
     assert done["sources"][0]["failures"] == 0
+    whole_lines = (tmp_path / "server.csv").read_bytes().count(b"\n")
+    assert done["files"]["server.csv"]["rows"] == whole_lines - 1
+    assert done["files"]["server.csv"]["rows_lost"] > 0
 
 
 def test_a_token_is_sent_and_never_told(tmp_path: Path) -> None:
     endpoint = "http://127.0.0.1:1"
     with Page(fixture("tgi")) as engine:
-        asked = task(tmp_path, endpoints=(polled(engine.origin, token_env="ENGINE_KEY"), polled(endpoint)))
+        asked = task(
+            tmp_path,
+            endpoints=(polled(engine.origin, identities=(Identity(token_env="ENGINE_KEY"),)), polled(endpoint)),
+        )
         with Collecting(asked, environment={"ENGINE_KEY": "very-secret"}) as collecting:
             collecting.wait_for("ready")
             collecting.begin()
@@ -246,6 +264,9 @@ def test_the_gpus_of_this_host(tmp_path: Path, stub: Stub) -> None:
     assert {"power_w", "energy_j_total", "memory_used_bytes", "gpu_utilization_ratio"} <= {
         row["metric"] for row in sampled
     }
+    # Even a short run has the first and the last value of what is read only now and then.
+    assert len([row for row in sampled if row["metric"] == "pcie_tx_bytes_per_s"]) == 2
+    assert len([row for row in sampled if row["metric"] == "process_memory_bytes"]) == 4  # of two processes
     (source,) = done["sources"]
     assert source["devices"][0]["uuid"] in {row["device"] for row in sampled}
     assert source["samples"] >= 2

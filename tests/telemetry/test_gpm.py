@@ -32,6 +32,26 @@ def test_after_a_failed_reading_a_window_lasts_from_the_last_good_one(stub: Stub
     assert windows == [None, 0.01, None, None, 0.03, 0.01]
 
 
+def test_no_window_reaches_back_to_before_the_beginning(stub: Stub) -> None:
+    stub.script(ONE_GPU, WINDOW)
+    with Sampling(stub) as sampling:
+        sampling.sample(0)
+        sampling.sample(1)
+        sampling.begin(8)
+        windows = [sampling.sample(at_s).get((GPU, "sm_active_ratio")) for at_s in (8, 8.5)]
+    assert windows == [None, 0.01]
+
+
+def test_a_beginning_that_fails_is_made_at_the_next_reading(stub: Stub) -> None:
+    stub.script(ONE_GPU, WINDOW, "nvmlGpmSampleGet 0 0 10 0")
+    with Sampling(stub) as sampling:
+        sampling.sample(0)
+        sampling.sample(1)
+        sampling.begin(8)
+        windows = [sampling.sample(at_s).get((GPU, "sm_active_ratio")) for at_s in (8, 8.5, 9)]
+    assert windows == [None, None, 0.01]
+
+
 def test_slices_do_not_mix_their_readings(stub: Stub) -> None:
     # Each sample takes one attempt for each of the two slices, and one, refused for good, for the whole GPU.
     stub.script(ONE_GPU, SLICES, WINDOW)

@@ -24,7 +24,12 @@ class Nvml:
     def open() -> Nvml:
         return Nvml()
 
-    def sample(self) -> list[Sample]:
+    def begin(self) -> None:
+        self.begun = True
+
+    def sample(self, last: bool) -> list[Sample]:
+        if last:
+            return [("GPU-a", "pcie_tx_bytes_per_s", 1.0)]
         ours, parents = os.getpid(), os.getppid()
         return [
             ("GPU-a", "power_w", 70.0),
@@ -51,6 +56,16 @@ def test_processes_of_a_server_are_one_device(monkeypatch: pytest.MonkeyPatch) -
 def test_without_servers_of_ours_processes_go_by_their_pid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_gpus, "NvmlSource", Nvml)
     assert f"GPU-a/pid{os.getpid()}" in {device for device, _, _ in HostGpus({}).sample(False)}
+
+
+def test_the_driver_is_told_of_the_beginning_and_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = Nvml()
+    monkeypatch.setattr(Nvml, "open", lambda: nvml)
+    monkeypatch.setattr(host_gpus, "NvmlSource", Nvml)
+    gpus = HostGpus({})
+    gpus.begin()
+    assert nvml.begun
+    assert gpus.sample(True, last=True) == [("GPU-a", "pcie_tx_bytes_per_s", 1.0)]
 
 
 def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:

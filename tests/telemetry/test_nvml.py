@@ -92,6 +92,36 @@ def test_slow_metrics_come_at_their_own_pace(stub: Stub) -> None:
     assert times_s["pcie_tx_bytes_per_s"] == times_s["pcie_rx_bytes_per_s"] == [0, 10, 20]
 
 
+def test_slow_metrics_are_due_again_when_the_load_begins_and_when_it_ends(stub: Stub) -> None:
+    stub.script(ONE_GPU, "process_sm 4001:40:5")
+    with Sampling(stub) as sampling:
+        sampling.sample(0)
+        sampling.begin(1)
+        first, second, last = sampling.sample(1), sampling.sample(2), sampling.sample(2.1, last=True)
+    instant = {"pcie_tx_bytes_per_s", "pcie_rx_bytes_per_s", "process_memory_bytes"}
+    slow = {*instant, "process_sm_ratio"}
+    assert {metric for _, metric in first} & slow == instant
+    assert {metric for _, metric in second} & slow == set()
+    assert {metric for _, metric in last} & slow == slow
+    assert (GPU, "sm_active_ratio") in second
+    assert (GPU, "sm_active_ratio") not in last  # 0.1 s is no window for it
+
+
+def test_what_a_process_used_before_the_load_does_not_count(stub: Stub) -> None:
+    stub.script(ONE_GPU, "process_sm 4001:90:60 4001:40:120")
+    with Sampling(stub) as sampling:
+        sampling.begin(0, unix_later_s=90)
+        assert sampling.sample(5)[f"{GPU}/pid4001", "process_sm_ratio"] == 0.4
+
+
+def test_a_time_in_garbage_is_garbage_too(stub: Stub) -> None:
+    stub.script(ONE_GPU, "process_sm 4001:40:5 0:0:1000000 4002:4294967295:1000000")
+    with Sampling(stub) as sampling:
+        sampling.sample(0)
+        stub.script(ONE_GPU, "process_sm 4001:70:60")
+        assert sampling.sample(5)[f"{GPU}/pid4001", "process_sm_ratio"] == 0.7
+
+
 def test_gpm_does_not_measure_over_less_than_its_window(stub: Stub) -> None:
     with Sampling(stub) as sampling:
         at_s = [tick / 10 for tick in range(6)]

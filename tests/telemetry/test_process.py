@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -22,6 +21,7 @@ from fairshare_locust.record import RunDirectory
 from fairshare_locust.serving.server import Server
 from fairshare_locust.telemetry import Telemetry
 from fairshare_locust.telemetry.process import task_of
+from fairshare_locust.telemetry.task import Identity
 from tests.profile.profiles import MINIMAL, parse, tenant
 from tests.telemetry.collecting import rows
 from tests.telemetry.page import Page, fixture
@@ -35,8 +35,8 @@ def profile(*tenant_ids: str, telemetry: TelemetryOptions | None = None, **of_ea
     return replace(parse(MINIMAL), tenants=tenants, telemetry=options)
 
 
-def server(endpoint: str, pid: int | None = None) -> Server:
-    family = ServerFamily("simulator", ignore_eos=True, takes=EVERY_OPTION)
+def server(endpoint: str, pid: int | None = None, family_name: str = "simulator") -> Server:
+    family = ServerFamily(family_name, ignore_eos=True, takes=EVERY_OPTION)
     return Server(endpoint, "external", "logical", family, "tiny", pid=pid)
 
 
@@ -142,7 +142,7 @@ def _task(profile_: Profile, servers: Mapping[str, Sequence[Server]], **more: st
     task = task_of(profile_, servers, RunDirectory(Path("/run")), **more)
     return {
         "endpoints": [
-            (polled.endpoint, polled.metrics_url, polled.tenants, polled.token_env) for polled in task.endpoints
+            (polled.endpoint, polled.metrics_url, polled.tenants, polled.identities) for polled in task.endpoints
         ],
         "servers": task.servers,
         "dcgm_url": task.dcgm_url,
@@ -153,17 +153,22 @@ def test_an_endpoint_of_several_tenants_is_polled_once() -> None:
     shared, own = server("http://a:8000/v1", pid=5), server("http://a:8000/team")
     asked = _task(profile("one", "two"), {"one": [shared], "two": [server("http://a:8000"), own, own]})
     assert asked["endpoints"] == [
-        ("http://a:8000/v1", "http://a:8000/metrics", ("one", "two"), None),
-        ("http://a:8000/team", "http://a:8000/team/metrics", ("two",), None),
+        ("http://a:8000/v1", "http://a:8000/metrics", ("one", "two"), (Identity(),)),
+        ("http://a:8000/team", "http://a:8000/team/metrics", ("two",), (Identity(),)),
     ]
     assert asked["servers"] == {5: "http://a:8000/v1"}
 
 
-def test_the_first_tenant_with_a_key_lends_it() -> None:
-    plain, keyed = tenant("one"), tenant("two", api_key_env="KEY")
-    both = replace(profile(), tenants=(plain, keyed))
-    asked = _task(both, {"one": [server("http://[::1]:80")], "two": [server("http://[::1]")]})
-    assert asked["endpoints"] == [("http://[::1]:80", "http://[::1]/metrics", ("one", "two"), "KEY")]
+def test_a_tenants_headers_go_with_its_own_key() -> None:
+    plain = tenant("one", headers={"X-Team": "a"})
+    keyed = tenant("two", headers={"X-Team": "b"}, api_key_env="KEY")
+    both = replace(profile(), tenants=(plain, keyed, replace(keyed, id="three")))
+    asked = _task(
+        both,
+        {"one": [server("http://[::1]:80")], "two": [server("http://[::1]")], "three": [server("http://[::1]")]},
+    )
+    identities = (Identity(headers={"X-Team": "a"}), Identity(headers={"X-Team": "b"}, token_env="KEY"))
+    assert asked["endpoints"] == [("http://[::1]:80", "http://[::1]/metrics", ("one", "two", "three"), identities)]
 
 
 def test_the_profiles_exporter_goes_before_that_of_the_server() -> None:
@@ -174,12 +179,44 @@ def test_the_profiles_exporter_goes_before_that_of_the_server() -> None:
     assert _task(profile(telemetry=own), servers, dcgm_url="http://sim/metrics")["dcgm_url"] == own.dcgm_url
 
 
-@pytest.mark.parametrize(("engine", "sampled"), [("simulator", False), ("external", True)])
-def test_beside_a_modelled_gpu_those_of_this_host_are_left_alone(
-    engine: Literal["simulator", "external"], sampled: bool
+HERE, ELSEWHERE = "http://127.0.0.1:8000", "http://192.0.2.1:8000"  # the latter is an address for examples, of nobody
+
+
+@pytest.mark.parametrize(
+    ("of_servers", "sampled", "noted"),
+    [
+        ([(HERE, "simulator")], False, False),  # beside a modelled GPU those of this host are left alone
+        ([(ELSEWHERE, "simulator")], False, False),
+        ([(HERE, "vllm")], True, False),
+        ([("http://localhost:8000", "vllm")], True, False),
+        ([(ELSEWHERE, "vllm")], False, True),
+        ([(ELSEWHERE, "vllm"), (HERE, "vllm")], True, False),
+        ([(ELSEWHERE, "vllm"), (HERE, "simulator")], False, True),
+    ],
+)
+def test_the_gpus_of_this_host_are_asked_where_a_server_may_run_on_them(
+    of_servers: list[tuple[str, str]], sampled: bool, noted: bool
 ) -> None:
-    auto = replace(profile(telemetry=TelemetryOptions()), deployment=Deployment(engine=engine))
-    assert task_of(auto, {"chat": [server("http://a")]}, RunDirectory(Path("/run"))).nvml is sampled
+    external = replace(profile(telemetry=TelemetryOptions()), deployment=Deployment(engine="external"))
+    servers = {"chat": [server(endpoint, family_name=family) for endpoint, family in of_servers]}
+    task = task_of(external, servers, RunDirectory(Path("/run")))
+    assert task.nvml is sampled
+    note = "servers run elsewhere; this host's GPUs are not sampled: give dcgm_url or agent_url"
+    assert list(task.notes) == [note] * noted
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TelemetryOptions(nvml="never"),
+        TelemetryOptions(dcgm_url="http://192.0.2.1:9400/metrics"),
+        TelemetryOptions(agent_url="http://192.0.2.1:9401/metrics"),
+    ],
+)
+def test_who_asks_elsewhere_or_does_not_want_to_is_told_nothing(options: TelemetryOptions) -> None:
+    servers = {"chat": [server(ELSEWHERE, family_name="vllm")]}
+    task = task_of(profile(telemetry=options), servers, RunDirectory(Path("/run")))
+    assert (task.nvml, task.notes) == (False, ())
 
 
 def test_under_gevent_it_holds_nobody_up(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from fairshare_locust.telemetry.remote_gpus import RemoteGpus
 from fairshare_locust.telemetry.scraper import Scraper
 from fairshare_locust.telemetry.source import Sample, UnavailableError
+from fairshare_locust.telemetry.task import Identity
 from tests.telemetry.page import Page, fixture
 
 MIB = 2**20
@@ -124,6 +125,46 @@ def test_the_agent_is_read_in_the_names_it_uses() -> None:
     assert gpus.describe()["unsupported"] == {}
 
 
+def agent(page: Page) -> RemoteGpus:
+    return RemoteGpus("agent", page.url, 1.0, Scraper(page.url), Clock())
+
+
+def test_processes_are_in_the_samples_and_no_devices() -> None:
+    process = 'fairshare_gpu_process_memory_bytes{device="GPU-a/pid7",name="NVIDIA H200"} 512\n'
+    with Page(AGENT + process) as page:
+        gpus = agent(page)
+        assert by_device(gpus.sample(False))["GPU-a/pid7"] == {"process_memory_bytes": 512}
+    assert [device["device"] for device in gpus.describe()["devices"]] == ["GPU-a", "GPU-a/gi1"]
+
+
+def test_the_agent_tells_what_its_gpus_are_and_lack() -> None:
+    more = (
+        'fairshare_gpu_info{device="GPU-a",name="NVIDIA H200",driver="580.1",mig="on"} 1\n'
+        'fairshare_gpu_info{device="GPU-a/gi1",name="H200 MIG 1g.18gb",driver="580.1",mig="slice"} 1\n'
+        'fairshare_gpu_unsupported{device="GPU-a/gi1",metric="power_w",why="the GPU\'s only"} 1\n'
+    )
+    with Page(AGENT + more) as page:
+        gpus = agent(page)
+        assert {metric for _, metric, _ in gpus.sample(False)} == {"power_w", "memory_used_bytes", "stale_s"}
+    described = gpus.describe()
+    known = [(device["device"], device["name"], device["driver"], device["mig"]) for device in described["devices"]]
+    assert known == [("GPU-a", "NVIDIA H200", "580.1", "on"), ("GPU-a/gi1", "H200 MIG 1g.18gb", "580.1", "slice")]
+    assert described["unsupported"] == {"GPU-a/gi1": {"power_w": "the GPU's only"}}
+
+
+def test_a_gpu_that_the_agent_has_lost_is_told() -> None:
+    info = 'fairshare_gpu_info{device="GPU-b",name="NVIDIA H200",driver="580.1",mig="off"} 1\n'
+    with Page(AGENT + info) as page:
+        gpus = agent(page)
+        gpus.sample(False)
+        gpus.sample(False)
+        assert gpus.problems == [f"{page.url} tells nothing of GPU-b: it is lost; see what the agent says there"]
+        for lost in ("", info):
+            page.text = f"{lost}fairshare_gpu_sample_unix_s 1000.5\n"
+            with pytest.raises(UnavailableError, match="tells nothing of any GPU: they are lost"):
+                gpus.sample(False)
+
+
 def test_an_idle_gpu_is_not_stale_while_the_agent_samples_it() -> None:
     clock = Clock()
     with Page(AGENT) as page:
@@ -144,7 +185,7 @@ def test_a_page_without_a_gpu_says_what_it_should_be(text: str) -> None:
 def test_the_agents_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_TOKEN", "secret")
     with Page(AGENT) as page:
-        RemoteGpus("agent", page.url, 1.0, Scraper(page.url, {}, "AGENT_TOKEN")).sample(False)
+        RemoteGpus("agent", page.url, 1.0, Scraper(page.url, [Identity(token_env="AGENT_TOKEN")])).sample(False)
     assert page.asked[0]["Authorization"] == "Bearer secret"
 
 

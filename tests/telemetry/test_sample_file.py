@@ -81,6 +81,32 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path, room: Non
     assert file.rows_lost == 0
 
 
+@pytest.mark.parametrize(("room_bytes", "in_the_file"), [(0, 0), (40, 0), (70, 1), (90, 1)])
+def test_what_a_full_disk_does_not_take_at_the_end_is_lost(
+    tmp_path: Path, room: None, room_bytes: int, in_the_file: int
+) -> None:
+    file = SampleFile(tmp_path / "gpu.csv", "device")  # 31 bytes of names, then 30 bytes a row
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    for t_s in (1, 2):
+        file.append(t_s, "nvml", "GPU-a", "power_w", t_s)
+    _limit(room_bytes)
+    with pytest.raises(OSError, match="File too large"):
+        file.flush()
+    file.append(3, "nvml", "GPU-a", "power_w", 3)
+    with pytest.raises(OSError, match="File too large"):
+        file.close()
+    _limit(before)
+    assert (file.rows, file.rows_lost) == (in_the_file, 3 - in_the_file)
+
+
+def test_a_folder_that_stays_away_loses_everything(tmp_path: Path) -> None:
+    file = SampleFile(tmp_path / "gone" / "gpu.csv", "device")
+    file.append(0, "nvml", "GPU-a", "power_w", 1)
+    with pytest.raises(FileNotFoundError):
+        file.close()
+    assert (file.rows, file.rows_lost) == (0, 1)
+
+
 def test_a_disk_that_stays_full_takes_no_more_than_so_much_memory(
     tmp_path: Path, room: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,11 +20,17 @@ class Scripted:
     def __init__(self, *script: float | Exception) -> None:
         self.problems: list[str] = []
         self.wholes: list[bool] = []
+        self.lasts: list[bool] = []
+        self.begun: list[tuple[int, float]] = []
         self.closed = False
         self._script = list(script)
 
-    def sample(self, whole: bool) -> list[Sample]:
+    def begin(self) -> None:
+        self.begun.append((len(self.wholes), time.monotonic()))
+
+    def sample(self, whole: bool, last: bool = False) -> list[Sample]:
         self.wholes.append(whole)
+        self.lasts.append(last)
         entry = self._script.pop(0) if len(self._script) > 1 else self._script[0]
         if isinstance(entry, Exception):
             raise entry
@@ -87,6 +93,29 @@ def test_it_tries_at_once_delivers_from_t0_and_takes_a_last_sample() -> None:
     assert summary["devices"] == ["device"]
 
 
+def test_the_source_begins_at_t0_and_is_told_which_sample_is_the_last() -> None:
+    source = Scripted(1)
+    with sampling(source) as (sampler, sink):
+        t0_s = time.monotonic() + 0.05
+        sampler.begin(t0_s)
+        sink.next()
+    ((samples_before, at_s),) = source.begun
+    assert samples_before == 1  # the try
+    assert at_s >= t0_s
+    assert source.lasts.index(True) == len(source.lasts) - 1
+
+
+def test_a_source_that_can_not_begin_is_told_and_sampled_all_the_same() -> None:
+    class Stubborn(Scripted):
+        def begin(self) -> None:
+            raise UnavailableError("no beginning")
+
+    with sampling(Stubborn(1)) as (sampler, sink):
+        sampler.begin(time.monotonic())
+        assert sink.next()[1] == 1
+    assert sink.told.get_nowait() == "no beginning"
+
+
 def test_no_sample_is_taken_before_it_is_due() -> None:
     with sampling(Scripted(1), interval_s=0.02) as (sampler, sink):
         t0_s = time.monotonic() + 0.05
@@ -97,12 +126,12 @@ def test_no_sample_is_taken_before_it_is_due() -> None:
 
 def test_ticks_that_pass_during_a_long_sample_are_left_out_and_counted() -> None:
     class Slow(Scripted):
-        def sample(self, whole: bool) -> list[Sample]:
+        def sample(self, whole: bool, last: bool = False) -> list[Sample]:
             if len(self.wholes) == 1:  # the first after the try
                 until_s = time.monotonic() + 0.05
                 while time.monotonic() < until_s:
                     pass
-            return super().sample(whole)
+            return super().sample(whole, last)
 
     with sampling(Slow(1), interval_s=0.02) as (sampler, sink):
         t0_s = time.monotonic()

@@ -9,13 +9,14 @@ import pytest
 from fairshare_locust.telemetry.scraper import Scraper
 from fairshare_locust.telemetry.server_metrics import ServerMetrics
 from fairshare_locust.telemetry.source import UnavailableError
+from fairshare_locust.telemetry.task import Identity
 from tests.telemetry.page import Page, fixture
 
 LABELS = '{engine="0",model_name="tiny"}'
 
 
 def source(page: Page, token_env: str | None = None) -> ServerMetrics:
-    return ServerMetrics("http://engine", Scraper(page.url, {}, token_env))
+    return ServerMetrics("http://engine", Scraper(page.url, [Identity(token_env=token_env)]))
 
 
 def values(page_text: str, *, whole: bool = False) -> dict[str, float]:
@@ -124,6 +125,24 @@ def test_llama_server() -> None:
         "prefix_cache_queries_tokens_total": 400,
         "prefix_cache_hits_tokens_total": 100,
         "generation_tokens_total": 50,
+    }
+
+
+def test_llama_server_before_it_counted_what_its_cache_had() -> None:
+    lines = [line for line in fixture("llama-server").splitlines(keepends=True) if "_cached_" not in line]
+    told = values(with_values("".join(lines), prompt_tokens_total=300))
+    assert told["prompt_tokens_total"] == 300
+    assert "prefix_cache_queries_tokens_total" not in told
+
+
+def test_the_queue_of_vllms_first_engine() -> None:
+    name = "vllm:time_in_queue_requests"
+    page = f'{name}_bucket{{le="1.0"}} 3\n{name}_bucket{{le="+Inf"}} 4\n{name}_sum 5.5\n{name}_count 4\n'
+    assert values(page, whole=True) == {
+        "queue_seconds_bucket_le_1": 3,
+        "queue_seconds_bucket_le_inf": 4,
+        "queue_seconds_sum": 5.5,
+        "queue_seconds_count": 4,
     }
 
 

@@ -2,7 +2,8 @@
 
     python -m tests.telemetry.stub.sampling
 
-A line of JSON in: {"at_s": …} to sample at that time of the source's clock, {"close": true} to close it.
+A line of JSON in: {"at_s": …, "last": …} to sample at that time of the source's clock, perhaps for the last time,
+{"begin_s": …, "unix_later_s": …} to begin at that time, so much later by the wall's clock, {"close": true} to close.
 A line out for each, and one at the start: the state of the source.
 """
 
@@ -11,9 +12,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from unittest.mock import patch
 
 from fairshare_locust.telemetry.nvml import NvmlSource
 from tests.telemetry.stub import Stub
@@ -41,9 +44,13 @@ class Sampling:
         )
         self.state = self._answer()
 
-    def sample(self, at_s: float) -> dict[tuple[str, str], float]:
+    def begin(self, at_s: float, unix_later_s: float = 0.0) -> None:
+        """Begin; by the wall's clock so much later than now."""
+        self._ask({"begin_s": at_s, "unix_later_s": unix_later_s})
+
+    def sample(self, at_s: float, *, last: bool = False) -> dict[tuple[str, str], float]:
         """The rows of a sample, by device and metric; none may come twice."""
-        rows = self._ask({"at_s": at_s})["rows"]
+        rows = self._ask({"at_s": at_s, "last": last})["rows"]
         by_name = {(device, metric): value for device, metric, value in rows}
         assert len(by_name) == len(rows)
         return by_name
@@ -91,9 +98,14 @@ def _main() -> None:
         if "close" in question:
             source.close()
             rows = []
+        elif "begin_s" in question:
+            now_s = question["begin_s"]
+            with patch("time.time", return_value=time.time() + question["unix_later_s"]):
+                source.begin()
+            rows = []
         else:
             now_s = question["at_s"]
-            rows = source.sample()
+            rows = source.sample(question["last"])
 
 
 if __name__ == "__main__":
