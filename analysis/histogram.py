@@ -89,10 +89,9 @@ class Scrapes:
     def over(self, window: Window) -> Histogram | None:
         """What was observed from the last scrape at or before each start of the window to that at or before its end.
 
-        None where no two scrapes tell it.
+        None where its scrapes don't tell it.
         """
-        series = Series(self.times_ns, self.counted[:, -1])
-        ends = [pair for pair in map(series.ends, window.spans) if pair is not None]
+        ends = Series(self.times_ns, self.counted[:, -1]).stretches(window)
         if not ends:
             return None
         steps = increments(self.counted)

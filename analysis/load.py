@@ -65,7 +65,7 @@ def phase_of(part: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The part of the resolved profile that the numbers depend on."""
+    """The part of the resolved profile that the numbers depend on, and what it wants sampled."""
 
     tenants: tuple[Tenant, ...]
     fairness_window_s: float = 5.0
@@ -73,6 +73,8 @@ class Profile:
     output_weight: float = 2.0
     gpu_hour_usd: float | None = None
     gpus: int = 1
+    samples_gpu: bool = True
+    samples_server: bool = True
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def _read_profile(path: Path) -> Profile:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         weights = (content.get("fairness") or {}).get("service_weights") or {}
         cost = content.get("cost") or {}
+        sampled = content.get("telemetry") or {}
         return Profile(
             tenants=tuple(_tenant(tenant) for tenant in content["tenants"]),
             fairness_window_s=float((content.get("run") or {}).get("fairness_window_s", 5.0)),
@@ -137,6 +140,8 @@ def _read_profile(path: Path) -> Profile:
             output_weight=float(weights.get("output", 2.0)),
             gpu_hour_usd=cost.get("gpu_hour_usd"),
             gpus=int(cost.get("gpus", 1)),
+            samples_gpu=sampled.get("nvml") != "never" or bool(sampled.get("dcgm_url") or sampled.get("agent_url")),
+            samples_server=sampled.get("server_metrics") != "never",
         )
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RunDirectoryError(f"{path} can't be read: {error}") from error

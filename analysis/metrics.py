@@ -135,7 +135,7 @@ METRICS = {
             "joules_per_output_token",
             "energy per token",
             "J per output token",
-            "energy of all sampled GPUs over the window / output tokens that arrived in it",
+            "energy over the window of the GPUs that served / output tokens that arrived in it",
         ),
         Metric("energy_j", "energy", "J", "over the window: the device's own energy counter, else power over time"),
         Metric(

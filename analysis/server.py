@@ -12,11 +12,11 @@ from analysis.entry import Basis
 from analysis.histogram import Histogram, scrapes
 from analysis.latency import Floats, describe
 from analysis.requests import Mask
-from analysis.telemetry import Metrics, Telemetry, gauge
+from analysis.telemetry import Metrics, Telemetry, gauge, is_counter
 from analysis.tokens import tokens_by_cell
 from analysis.window import Window, Windows
 
-__all__ = ["describe_server"]
+__all__ = ["describe_server", "tenants_of"]
 
 _PERCENTILES = ("p50", "p95", "p99")
 _QUERIES, _HITS = "prefix_cache_queries_tokens_total", "prefix_cache_hits_tokens_total"
@@ -58,25 +58,35 @@ def _own_requests(basis: Basis, endpoint: str) -> Mask:
     return np.isin(basis.requests.endpoint, codes)
 
 
+def tenants_of(basis: Basis, endpoint: str) -> list[str]:
+    """The tenants whose requests went to an endpoint."""
+    return _tenants_of(basis, _own_requests(basis, endpoint))
+
+
+def _tenants_of(basis: Basis, own: Mask) -> list[str]:
+    return [basis.profile.tenants[code].id for code in np.unique(basis.requests.tenant[own]).tolist()]
+
+
 def _endpoint(
     metrics: Metrics, basis: Basis, own: Mask, window: Window, parts: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
-    often = max(metrics.values(), key=len).within(window)
+    often = max(metrics.values(), key=len)
+    inside = often.within(window)
     kv_cache = gauge(metrics.get("kv_cache_usage"), window)
-    tenants = np.unique(basis.requests.tenant[own]).tolist()
     histograms = {
         name.removesuffix("_seconds"): histogram
         for name, scraped in scrapes(metrics)
         if (histogram := scraped.over(window)) is not None
     }
     return {
-        "tenants": [basis.profile.tenants[code].id for code in tenants],
-        "samples": len(often),
-        "interval_s": often.interval_s,
-        "longest_gap_s": often.longest_gap_s,
+        "tenants": _tenants_of(basis, own),
+        "samples": len(inside),
+        "interval_s": inside.interval_s,
+        "longest_gap_s": often.longest_gap_s(window),
         "kv_cache_peak": {"value": kv_cache["peak"], "t_s": kv_cache["peak_t_s"]} if kv_cache else None,
         "kv_cache_mean": kv_cache["mean"] if kv_cache else None,
         **{name: gauge(metrics.get(name), window) for name in _REQUESTS},
+        "counters_note": _counters_note(metrics, window),
         "preemptions": _growth(metrics, "preemptions_total", window),
         "prefix_cache": _prefix_cache(metrics, window, parts),
         "tokens": _tokens(metrics, basis, own, window),
@@ -92,6 +102,15 @@ _REQUESTS = ("requests_running", "requests_waiting", "requests_swapped")
 def _growth(metrics: Metrics, name: str, window: Window) -> int | None:
     grown = metrics[name].growth(window) if name in metrics else None
     return None if grown is None else round(grown)
+
+
+def _counters_note(metrics: Metrics, window: Window) -> str | None:
+    """Why what the server counted is undefined; None where it is not, or where there are no counters."""
+    counters = [series for name, series in metrics.items() if is_counter(name)]
+    if not window or not counters or any(series.stretches(window) for series in counters):
+        return None
+    gap_s = max(counters, key=len).longest_gap_s(window)
+    return f"of {window.length_s:,.1f} s measured, up to {gap_s:,.1f} s on end were not sampled"
 
 
 def _mean(histograms: Mapping[str, Histogram], name: str) -> float | None:

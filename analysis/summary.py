@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from analysis.latency import ADJUSTED, Curve, Floats, Latency, Sample, curve, de
 from analysis.load import Phase, Run, Slo, phase_of
 from analysis.phases import by_load, by_part, span_of
 from analysis.requests import OK, TOKEN_SOURCES, Int64s, Mask, Requests
-from analysis.server import describe_server
+from analysis.server import describe_server, tenants_of
 from analysis.service import ServiceCurve, service_curve
 from analysis.sessions import sessions
 from analysis.timeline import edges_every, spans_between, timeline
@@ -174,7 +174,14 @@ def summarise(run: Run, progress: Callable[[float], None] = lambda _: None) -> S
         "phases": by_part(basis, parts, gaps_in),
         "timeline": timeline(basis, series_edges),
         "interference": None,
-        "gpu": describe_gpu(run.telemetry, windows.measured, output_tokens),
+        "gpu": describe_gpu(
+            run.telemetry,
+            windows.measured,
+            output_tokens,
+            gpus=profile.gpus,
+            simulated=_all_simulated(run),
+            tenants_of=partial(tenants_of, basis),
+        ),
         "server": server,
         "cost": _cost(basis, windows),
         "sources": _sources(run),
@@ -225,6 +232,11 @@ def _known_until_s(run: Run) -> float:
     """The end of the run, or the last that is known of one that did not end."""
     ended_s = run.info.get("ended_s")
     return run.requests.last_stamp_ns / 1e9 if ended_s is None or run.state == "running" else float(ended_s)
+
+
+def _all_simulated(run: Run) -> bool:
+    servers = run.info.get("servers") or []
+    return bool(servers) and all(server.get("simulated") for server in servers)
 
 
 def _run(run: Run) -> dict[str, Any]:
@@ -439,7 +451,11 @@ def _sources(run: Run) -> dict[str, Any]:
         "incomplete_lines": requests.incomplete_lines,
         "duplicate_records": requests.duplicates,
         "locust_agrees": None if None in every else all(every),
-        "telemetry": {**run.telemetry.info, "lines_left_out": run.telemetry.lines_left_out},
+        "telemetry": {
+            **run.telemetry.info,
+            "lines_left_out": run.telemetry.lines_left_out,
+            "asked_for": {"gpu": run.profile.samples_gpu, "server": run.profile.samples_server},
+        },
         "tenants": tenants,
         "errors": [
             {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +21,14 @@ from fairshare_locust.errors import RunDirectoryError
 if TYPE_CHECKING:
     from analysis.window import Window  # windows are made of a run's phases, and a run has telemetry
 
-__all__ = ["Metrics", "Series", "Telemetry", "gauge", "increments", "read_telemetry"]
+__all__ = ["COVERED_AT_LEAST", "Metrics", "Series", "Telemetry", "gauge", "increments", "is_counter", "read_telemetry"]
+
+COVERED_AT_LEAST = 0.9
+"""The share of a window that samples have to cover for what they tell to be the window's."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
+_COUNTER = re.compile(r".*(_total|_sum|_count|_bucket_le_.+)")
+_ROUNDING_S = 1e-9
 _A_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
@@ -53,29 +60,46 @@ class Series:
         place = int(self.values.argmax())
         return float(self.values[place]), float(self.times_ns[place] / 1e9)
 
-    def ends(self, span: tuple[int, int]) -> tuple[int, int] | None:
-        """Places of the samples that tell what a counter grew by in a span.
+    def stretches(self, window: Window) -> list[tuple[int, int]]:
+        """Places (first, last) of the samples that tell what a counter grew by in each span of a window.
 
-        Each is the last one at or before an end of the span, or the first of all; None if that is the same sample.
+        Each is the last one at or before an end of the span, or the first of all. None, where those samples are
+        further from the ends of the spans than is allowed: an interval at each, or what `COVERED_AT_LEAST` leaves.
         """
-        start, end = (max(0, int(np.searchsorted(self.times_ns, at, side="right")) - 1) for at in span)
-        return (start, end) if start < end else None
+        found, off_ns = [], 0
+        for span in window.spans:
+            start, end = (max(0, int(np.searchsorted(self.times_ns, at, side="right")) - 1) for at in span)
+            if start < end:
+                found.append((start, end))
+                off_ns += sum(abs(int(self.times_ns[at]) - edge) for at, edge in zip((start, end), span, strict=True))
+            else:
+                off_ns += span[1] - span[0]
+        intervals_s = 2 * len(window.spans) * (self.interval_s or 0.0)
+        allowed_s = max(intervals_s, (1 - COVERED_AT_LEAST) * window.length_s)
+        return found if off_ns / 1e9 <= allowed_s + _ROUNDING_S else []
 
     def growth(self, window: Window) -> float | None:
-        """What a counter grew by in a window, from sample to sample; None where no two samples tell it."""
-        ends = [pair for pair in map(self.ends, window.spans) if pair is not None]
-        steps = increments(self.values)
-        return float(sum(steps[start:end].sum() for start, end in ends)) if ends else None
+        """What a counter grew by in a window, from sample to sample; None where its samples don't tell."""
+        stretches, steps = self.stretches(window), increments(self.values)
+        return float(sum(steps[start:end].sum() for start, end in stretches)) if stretches else None
 
     @property
     def interval_s(self) -> float | None:
         """Median time from sample to sample."""
         return float(np.median(np.diff(self.times_ns)) / 1e9) if len(self) > 1 else None
 
-    @property
-    def longest_gap_s(self) -> float | None:
-        """Longest time from sample to sample."""
-        return float(np.diff(self.times_ns).max() / 1e9) if len(self) > 1 else None
+    def longest_gap_s(self, window: Window) -> float | None:
+        """Longest stretch of a window without a sample, before the first and after the last too."""
+        gaps_ns = [
+            np.diff(self.times_ns[(self.times_ns >= start) & (self.times_ns < end)], prepend=start, append=end).max()
+            for start, end in window.spans
+        ]
+        return float(max(gaps_ns) / 1e9) if gaps_ns else None
+
+
+def is_counter(metric: str) -> bool:
+    """Whether a metric only grows, but for resets: a total, or a part of a histogram."""
+    return _COUNTER.fullmatch(metric) is not None
 
 
 def increments(values: Floats) -> Floats:
@@ -110,7 +134,8 @@ class Telemetry:
         gpu: by source (`nvml`, `dcgm`, `agent`) and device.
         server: by endpoint.
         info: what the collector says of itself in `run.json`.
-        lines_left_out: by file, lines that are no sample, such as the last one of a run that crashed.
+        lines_left_out: by file, lines that are no sample, such as the last one of a run that crashed, or tell what a
+            counter can't have stood at.
     """
 
     gpu: Mapping[tuple[str, str], Metrics] = field(default_factory=dict)
@@ -153,7 +178,13 @@ def read_telemetry(folder: Path, info: Mapping[str, Any] | None) -> Telemetry:
     series = {}
     for name, subject in (("gpu.csv", "device"), ("server.csv", "endpoint")):
         table, left_out[name] = _read(folder / name, subject)
-        series[name] = dict(_split(table, subject)) if table is not None else {}
+        found = dict(_split(table, subject)) if table is not None else {}
+        series[name] = {key: _without_misreadings(metrics) for key, metrics in found.items()}
+        left_out[name] += sum(
+            len(one) - len(series[name][key][metric])
+            for key, metrics in found.items()
+            for metric, one in metrics.items()
+        )
     server: dict[str, Metrics] = {}
     for (_, endpoint), metrics in series["server.csv"].items():
         server.setdefault(endpoint, {}).update(metrics)
@@ -214,6 +245,37 @@ def _parse(data: bytes, columns: list[str], number: pa.DataType) -> tuple[pa.Tab
         ),
     )
     return table, len(skipped)
+
+
+def _without_misreadings(metrics: Metrics) -> Metrics:
+    """What a device or an endpoint told, without the samples in which a counter stood lower than before.
+
+    A restart resets counters, all of them at once, and some fall to less than half. One that falls by less, while
+    none did that, was misread: else all that it ever counted would count twice.
+    """
+    counters = {name: series for name, series in metrics.items() if is_counter(name)}
+    falls = {name for name, series in counters.items() if (np.diff(series.values) < 0).any()}
+    if not falls:
+        return metrics
+    resets = [
+        (int(series.times_ns[at]), int(series.times_ns[at + 1]))
+        for series in counters.values()
+        for at in np.flatnonzero(series.values[1:] < series.values[:-1] / 2)
+    ]
+    starts, ends = sorted(start for start, _ in resets), sorted(end for _, end in resets)
+
+    def read(series: Series) -> Series:
+        times_ns, values = series.times_ns.tolist(), series.values.tolist()
+        kept = [0]
+        for at in range(1, len(series)):
+            last = kept[-1]
+            # A reset lies somewhere between two samples; others may have been sampled less often.
+            reset = bisect_left(starts, times_ns[at]) > bisect_right(ends, times_ns[last])
+            if values[at] >= values[last] or values[at] < values[last] / 2 or reset:
+                kept.append(at)
+        return Series(series.times_ns[kept], series.values[kept])
+
+    return {name: read(series) if name in falls else series for name, series in metrics.items()}
 
 
 def _split(table: pa.Table, subject: str) -> Iterator[tuple[tuple[str, str], Metrics]]:

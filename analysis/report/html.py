@@ -103,14 +103,14 @@ def _sampled(content: dict[str, Any]) -> Iterable[dict[str, Any]]:
     for device in gpu["devices"]:
         yield {
             **device,
-            "title": f"GPU {telemetry.device_name(device)}",
+            "title": f"GPU {telemetry.device_name(device, gpu['devices'])}",
             "rows": telemetry.gpu_rows(device),
             "figures": telemetry.gpu_figures(device),
             "missing": telemetry.unsupported(device),
         }
     for process in gpu["processes"]:
         rows = telemetry.gpu_rows(process)
-        yield {**process, "title": f"process {process['name']}", "rows": rows, "figures": [], "missing": []}
+        yield {**process, "title": telemetry.process_title(process), "rows": rows, "figures": [], "missing": []}
 
 
 def _rows(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

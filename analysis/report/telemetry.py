@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from analysis.metrics import METRICS
 from analysis.report.numbers import UNDEFINED, count, number, percentile, share, stamp
+from fairshare_locust.telemetry.nvml import THROTTLE_REASONS
 
 __all__ = [
     "device_name",
     "gpu_figures",
     "gpu_lines",
     "gpu_rows",
+    "process_title",
     "server_figures",
     "server_lines",
     "server_rows",
@@ -20,6 +22,7 @@ __all__ = [
 ]
 
 GIB = 2.0**30
+_UUID_LETTERS = 12  # "GPU-" and eight that tell boards apart
 _FROM = {"counter": "the energy counter", "power": "power over time"}
 _GPU_SOURCES = ("nvml", "dcgm", "agent")
 
@@ -41,16 +44,31 @@ def quantity(name: str, value: float | None) -> str:
     return f"{number(value)} {unit}".rstrip()
 
 
-def device_name(device: Mapping[str, Any]) -> str:
-    """Its name, whether it is simulated, and who sampled it if that was not the driver on this host."""
-    name = device["name"] or device["device"]
-    if "/gi" in device["device"]:
-        name = f"{name} gi{device['device'].rpartition('/gi')[2]}"
+def device_name(device: Mapping[str, Any], devices: Sequence[Mapping[str, Any]]) -> str:
+    """Its name, whether it is simulated, and who sampled it if that was not the driver on this host.
+
+    Args:
+        devices: all that there are; among boards of one model, the name tells which it is.
+    """
+    board, _, part = device["device"].partition("/")
+    names = [device["name"] or device["device"]]
+    namesakes = {one["device"].partition("/")[0] for one in devices if one["name"] == device["name"]}
+    if device["name"] and len(namesakes) > 1:
+        names.append(board[:_UUID_LETTERS])
+    if device["name"] and part.startswith("gi"):
+        names.append(part)
     marks = [
         *(["simulated"] if device["simulated"] else []),
         *([device["source"]] if device["source"] != "nvml" else []),
     ]
-    return f"{name} ({', '.join(marks)})" if marks else str(name)
+    return " ".join([*names, *([f"({', '.join(marks)})"] if marks else [])])
+
+
+def process_title(process: Mapping[str, Any]) -> str:
+    """Which GPU a process is on, and the tenants of its server; of one that serves nobody here, its name."""
+    if process["endpoint"] is None:
+        return f"process {process['name']}"
+    return f"process {process['device']}: {', '.join(process['tenants']) or 'no tenant'} ({process['endpoint']})"
 
 
 def server_lines(content: Mapping[str, Any]) -> Iterator[str]:
@@ -60,6 +78,8 @@ def server_lines(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"server metrics: none; {_why_none(content, ('server_metrics',))}"
     for endpoint, entry in server["endpoints"].items() if server else ():
         yield f"server {endpoint}, all its tenants: {', '.join(_of_server(entry)) or 'no sample in the window'}"
+        if entry["counters_note"] is not None:
+            yield f"  its counts are undefined: {entry['counters_note']}"
         ttft = entry["ttft"]
         if ttft and ttft["server"]["count"]:
             yield f"  {_ttft(ttft)}"
@@ -107,15 +127,19 @@ def gpu_lines(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"GPU: none sampled; {_why_none(content, _GPU_SOURCES)}"
         return
     for device in gpu["devices"]:
-        yield f"GPU {device_name(device)}: {', '.join(_of_device(device)) or 'no sample in the window'}"
+        yield f"GPU {device_name(device, gpu['devices'])}: {', '.join(_of_device(device)) or 'no sample in the window'}"
     if gpu["joules_per_output_token"] is not None:
         told = " and ".join(_FROM[source] for source in gpu["energy_from"])
-        boards = f" of {gpu['boards']} GPUs" if gpu["boards"] > 1 else ""
+        own, every = len(gpu["energy_of"]), gpu["boards"]
+        boards = f" of {own} GPU{'s' if own > 1 else ''}{f', of {every} sampled' if every > own else ''}"
+        boards = boards if every > 1 else ""
         simulated = ", simulated" if gpu["simulated"] else ""
         yield (
             f"energy{boards}: {number(gpu['joules_per_output_token'])} J per output token "
             f"({number(gpu['energy_j'])} J, from {told}{simulated})"
         )
+    else:
+        yield f"energy per output token: undefined, {gpu['energy_note']}"
 
 
 def _of_device(device: Mapping[str, Any]) -> Iterator[str]:
@@ -133,18 +157,32 @@ def _of_device(device: Mapping[str, Any]) -> Iterator[str]:
         yield f"memory peak {quantity('memory_used_bytes', metrics['memory_used_bytes']['peak'])}{of}"
     for reason, held in device["throttle"].items():
         if held:
-            yield f"throttled by {reason.replace('_', ' ')} in {share(held)} of samples"
+            yield f"throttled in {share(held)} of samples: {_throttle(reason)}"
+
+
+def _throttle(reason: str) -> str:
+    """What held the clocks down, in words."""
+    _, words = THROTTLE_REASONS.get(f"throttle_{reason}", (0, reason.replace("_", " ")))
+    return words
 
 
 def _why_none(content: Mapping[str, Any], kinds: tuple[str, ...]) -> str:
     telemetry = content["sources"]["telemetry"]
     if "sources" not in telemetry:
         return "the run has no record of telemetry"
-    asked = [source for source in telemetry["sources"] if source["source"] in kinds]
-    problems = [problem for source in asked for problem in source.get("problems") or []]
-    if not asked:
-        return "; ".join(telemetry.get("notes") or []) or "the profile asks for none"
-    return "; ".join(problems) or "no sample was taken"
+    if not telemetry["asked_for"]["gpu" if kinds == _GPU_SOURCES else "server"]:
+        return "the profile asks for none"
+    sources = [source for source in telemetry["sources"] if source["source"] in kinds]
+    problems = [problem for source in sources for problem in source.get("problems") or []]
+    if sources:
+        return "; ".join(problems) or "no sample was taken"
+    if telemetry.get("state") == "lost":
+        return "telemetry ended before it could tell; see the run's notes"
+    servers = content["run"]["servers"]
+    if kinds == _GPU_SOURCES and servers:
+        simulated = all(server.get("simulated") for server in servers)
+        return "the servers are simulated" if simulated else "the servers run elsewhere; give dcgm_url or agent_url"
+    return "nothing was asked"
 
 
 def gpu_rows(device: Mapping[str, Any]) -> list[Row]:
@@ -207,7 +245,7 @@ def gpu_figures(device: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif device["energy_covered_ratio"]:
         figures.append(("energy", f"undefined: sampled for only {share(device['energy_covered_ratio'])} of the window"))
     for reason, held in device["throttle"].items():
-        figures.append((f"throttled: {reason.replace('_', ' ')}", f"{share(held)} of samples"))
+        figures.append((f"throttled: {_throttle(reason)}", f"{share(held)} of samples"))
     return figures
 
 

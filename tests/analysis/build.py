@@ -105,6 +105,7 @@ def write_run(
     info: Mapping[str, Any] | None = None,
     fairness_window_s: float = 5.0,
     cost: Mapping[str, Any] | None = None,
+    telemetry: Mapping[str, Any] | None = None,
 ) -> Path:
     """A run directory with one measured phase from 0 to 10 s; `info` replaces keys of `run.json`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +156,7 @@ def write_run(
         ],
         "fairness": {"service_weights": {"input": 1, "output": 2}},
         "cost": dict(cost) if cost else None,
+        "telemetry": dict(telemetry or {}),
     }
     (folder / "profile.resolved.yaml").write_text(yaml.safe_dump(resolved), encoding="utf-8")
     return folder

@@ -20,10 +20,16 @@ WINDOW = Window.of_seconds((0.0, 10.0))
 
 
 def described(
-    folder: Path, samples: Sequence[Sample], tokens: float = 100.0, *, source: str = "nvml", info: Any = None
+    folder: Path,
+    samples: Sequence[Sample],
+    tokens: float = 100.0,
+    *,
+    source: str = "nvml",
+    info: Any = None,
+    **known: Any,
 ) -> dict[str, Any]:
     telemetry = read_telemetry(write_samples(folder, gpu=samples, gpu_source=source), info)
-    found = describe_gpu(telemetry, WINDOW, tokens)
+    found = describe_gpu(telemetry, WINDOW, tokens, **known)
     assert found is not None
     return found
 
@@ -51,6 +57,34 @@ def test_without_a_counter_energy_is_power_over_time() -> None:
 def test_a_counter_that_was_reset_counts_from_zero() -> None:
     metrics: Metrics = {"energy_j_total": series((0.0, 900.0), (5.0, 1000.0), (6.0, 20.0), (10.0, 80.0))}
     assert energy_in(metrics, WINDOW).joules == pytest.approx(100.0 + 20.0 + 60.0)
+
+
+def every_second(*values: tuple[int, float]) -> Metrics:
+    """A counter and 50 W, sampled each second up to a second after the window; (from when on, at what it stands)."""
+    stands = [next(value for since, value in reversed(values) if since <= t_s) for t_s in range(12)]
+    return {
+        "energy_j_total": series(*((float(t_s), value) for t_s, value in enumerate(stands))),
+        "power_w": series((0.0, 50.0), (11.0, 50.0)),
+    }
+
+
+def test_a_counter_that_stands_still_is_no_energy() -> None:
+    assert told(every_second((0, 700.0)), WINDOW) == (pytest.approx(500.0), "power", 1.0)
+    alone: Metrics = {"energy_j_total": every_second((0, 700.0))["energy_j_total"]}
+    assert told(alone, WINDOW) == (None, None, 0.0)
+
+
+def test_a_counter_that_is_read_more_rarely_than_asked_for_counts_between_its_changes() -> None:
+    # It moves at 1, 6 and 11 s, by 300 J each: 60 W, though 300 J are seen inside [1, 6) and 600 J inside [0, 10).
+    metrics = every_second((0, 100.0), (1, 400.0), (6, 700.0), (11, 1000.0))
+    assert told(metrics, Window.of_seconds((1.0, 6.0))) == (pytest.approx(300.0), "counter", 1.0)
+    assert told(metrics, Window.of_seconds((4.0, 8.0))) == (pytest.approx(240.0), "counter", 1.0)
+    # Of the second before its first change nothing is known: nine tenths, and as much for the rest.
+    assert told(metrics, WINDOW) == (pytest.approx(600.0), "counter", pytest.approx(0.9))
+
+
+def test_a_counter_that_changed_too_far_from_the_windows_ends_gives_way_to_power() -> None:
+    assert told(every_second((0, 100.0), (4, 400.0), (9, 700.0)), WINDOW) == (pytest.approx(500.0), "power", 1.0)
 
 
 def test_what_was_not_sampled_is_taken_to_be_like_the_rest() -> None:
@@ -127,7 +161,7 @@ def test_a_device_by_hand(tmp_path: Path) -> None:
     }
     assert device["throttle"] == {"sw_power_cap": pytest.approx(2 / 3)}
     assert (device["name"], device["source"], device["simulated"]) == ("L4", "nvml", False)
-    assert (device["samples"], device["interval_s"], device["longest_gap_s"]) == (3, 2.5, 3.0)
+    assert (device["samples"], device["interval_s"], device["longest_gap_s"]) == (3, 2.5, 5.0)
     assert (device["energy_j"], device["energy_from"]) == (500.0, "counter")
     assert device["unsupported"] == {"sm_active_ratio": "no GPM counters"}
     assert (found["energy_j"], found["energy_from"], found["boards"]) == (500.0, ["counter"], 1)
@@ -144,18 +178,64 @@ def power(device: str, watts: float) -> list[Sample]:
 
 
 def test_several_boards_are_added_up(tmp_path: Path) -> None:
-    found = described(tmp_path, [*power("GPU-1", 50), *power("GPU-2", 30)])
+    found = described(tmp_path, [*power("GPU-1", 50), *power("GPU-2", 30)], gpus=2)
+    assert found["energy_of"] == ["GPU-1", "GPU-2"]
+    assert found["energy_note"] is None
     assert (found["boards"], found["energy_j"], found["joules_per_output_token"]) == (2, 800.0, 8.0)
 
 
 def test_one_board_whose_energy_is_unknown_makes_the_sum_unknown(tmp_path: Path) -> None:
-    found = described(tmp_path, [*power("GPU-1", 50), *sampled("GPU-2", "temperature_c", (1, 50))])
+    lost = sampled("GPU-2", "power_w", (0, 30), (4, 30))
+    found = described(tmp_path, [*power("GPU-1", 50), *lost], gpus=2)
     assert (found["energy_j"], found["energy_from"], found["joules_per_output_token"]) == (None, None, None)
+    assert found["energy_note"] == "energy or power of GPU-2 was sampled for only 40.0% of the window"
 
 
 def test_without_tokens_energy_per_token_is_undefined(tmp_path: Path) -> None:
     found = described(tmp_path, power("GPU-1", 50), 0.0)
     assert (found["energy_j"], found["joules_per_output_token"]) == (500.0, None)
+    assert found["energy_note"] == "no output token arrived in the window"
+
+
+def test_which_of_more_boards_than_the_run_has_served_is_not_known(tmp_path: Path) -> None:
+    found = described(tmp_path, [sample for index in range(8) for sample in power(f"GPU-{index}", 50)], gpus=2)
+    assert (found["boards"], found["energy_of"], found["energy_j"], found["joules_per_output_token"]) == (
+        8,
+        None,
+        None,
+        None,
+    )
+    assert found["energy_note"] == "8 GPUs sampled, which of them served is not known"
+
+
+def test_the_boards_of_the_servers_processes_are_the_runs(tmp_path: Path) -> None:
+    samples = [
+        *power("GPU-1", 50),
+        *power("GPU-2", 30),
+        *power("GPU-3", 900),
+        *sampled("GPU-2/http://127.0.0.1:8000/v1", "process_memory_bytes", (1, 3)),
+        *sampled("GPU-3/pid77", "process_memory_bytes", (1, 3)),  # somebody else's
+    ]
+    found = described(tmp_path, samples)
+    assert (found["boards"], found["energy_of"], found["energy_j"]) == (3, ["GPU-2"], 300.0)
+    assert found["joules_per_output_token"] == 3.0
+
+
+def test_a_server_on_a_slice_is_on_its_board(tmp_path: Path) -> None:
+    process = sampled("GPU-1/gi2/http://127.0.0.1:8000", "process_memory_bytes", (1, 3))
+    found = described(tmp_path, [*power("GPU-1", 50), *power("GPU-2", 30), *process])
+    assert (found["energy_of"], found["energy_j"]) == (["GPU-1"], 500.0)
+    assert [device["device"] for device in found["devices"]] == ["GPU-1", "GPU-2"]
+
+
+def test_of_simulated_servers_only_the_simulated_device_counts(tmp_path: Path) -> None:
+    info = {"sources": [{"source": "dcgm", "devices": [{"device": "SIM-1", "simulated": True}]}]}
+    both = [*power("SIM-1", 50), *power("GPU-1", 900)]
+    found = described(tmp_path / "both", both, source="dcgm", info=info, simulated=True)
+    assert (found["energy_of"], found["energy_j"], found["joules_per_output_token"]) == (["SIM-1"], 500.0, 5.0)
+    found = described(tmp_path / "real", power("GPU-1", 900), simulated=True)
+    assert (found["energy_j"], found["joules_per_output_token"]) == (None, None)
+    assert found["energy_note"] == "the servers are simulated, and the GPUs that were sampled are not theirs"
 
 
 def test_slices_share_their_boards_energy(tmp_path: Path) -> None:
@@ -178,12 +258,21 @@ def test_a_board_that_two_sources_sample_counts_once(tmp_path: Path) -> None:
 
 def test_processes_are_no_devices(tmp_path: Path) -> None:
     name = "GPU-1/http://127.0.0.1:8000"
-    found = described(tmp_path, [*power("GPU-1", 50), *sampled(name, "process_memory_bytes", (1, 3), (6, 5))])
+    samples = [
+        *power("GPU-1", 50),
+        *sampled(name, "process_memory_bytes", (1, 3), (6, 5)),
+        *sampled(name, "stale_s", (1, 0), (6, 0)),
+        *sampled("GPU-1/pid77", "stale_s", (1, 0)),
+    ]
+    found = described(tmp_path, samples, tenants_of={"http://127.0.0.1:8000": ["chat", "batch"]}.__getitem__)
     assert [device["device"] for device in found["devices"]] == ["GPU-1"]
     assert found["processes"] == [
         {
             "name": name,
             "source": "nvml",
+            "device": "GPU-1",
+            "endpoint": "http://127.0.0.1:8000",
+            "tenants": ["chat", "batch"],
             "metrics": {"process_memory_bytes": {"count": 2, "mean": 4.0, "peak": 5.0, "peak_t_s": 6.0}},
         }
     ]
@@ -202,6 +291,6 @@ def test_one_sample_is_a_device_without_energy(tmp_path: Path) -> None:
     assert (device["samples"], device["interval_s"], device["longest_gap_s"], device["energy_j"]) == (
         1,
         None,
-        None,
+        9.0,
         None,
     )

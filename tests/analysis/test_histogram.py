@@ -70,9 +70,24 @@ def test_a_restarted_server_counts_from_zero(tmp_path: Path) -> None:
 
 def test_a_scrape_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
     samples = histogram(E, "q", (0, 0, (0, 0, 0)), (1, 1.0, (1, 2, 2)), (2, 9.0, (9, 9, 9)))[:-2]
-    found = scraped(tmp_path, samples)["q"].over(Window.of_seconds((0.0, 10.0)))
+    found = scraped(tmp_path, samples)["q"].over(Window.of_seconds((0.0, 2.0)))
     assert found is not None
     assert found.count == 2
+
+
+def test_a_scrape_with_a_count_that_fell_a_little_is_left_out(tmp_path: Path) -> None:
+    samples = histogram(E, "q", (0, 9.0, (20, 50, 80)), (1, 9.1, (20, 49, 80)), (2, 9.5, (20, 50, 81)))
+    found = scraped(tmp_path, samples)["q"].over(Window.of_seconds((0.0, 2.0)))
+    assert found is not None
+    assert found.counts.tolist() == [0, 0, 1]
+    assert found.total == pytest.approx(0.5)
+
+
+def test_scrapes_of_a_small_part_of_the_window_are_not_its_histogram(tmp_path: Path) -> None:
+    rising = [(t, float(t), (t, t, t)) for t in range(6)]
+    some = scraped(tmp_path, histogram(E, "q", *rising))["q"]
+    assert some.over(Window.of_seconds((0.0, 10.0))) is None
+    assert some.over(Window.of_seconds((0.0, 5.5))) is not None
 
 
 def test_what_is_no_whole_histogram_is_none(tmp_path: Path) -> None:

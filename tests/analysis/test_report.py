@@ -7,6 +7,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -18,7 +19,7 @@ from analysis.report import numbers
 from analysis.report.progress import ProgressBar
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RequestRecord
-from tests.analysis.build import histogram, part, record, sampled, worker, write_run, write_samples
+from tests.analysis.build import Sample, histogram, part, record, sampled, worker, write_run, write_samples
 
 EVIL = "<script>alert('x')</script>"
 
@@ -237,6 +238,7 @@ def test_the_page_says_verdict_and_failures(tmp_path: Path) -> None:
 
 
 E = "http://127.0.0.1:40001"
+REAL = {"endpoint": E, "engine": "external", "sharing": "logical", "simulated": False, "command": [], "model": "m"}
 
 
 def observed(folder: Path, **values: object) -> Path:
@@ -279,7 +281,7 @@ def test_server_and_gpu_stand_in_a_few_lines(tmp_path: Path) -> None:
     ) in lines
     assert (
         "GPU Simulated GPU (simulated, dcgm): utilisation mean 75.0%, peak 100.0% at 3 s, "
-        "memory peak 3.00 GiB of 24.0 GiB, throttled by sw power cap in 50.0% of samples"
+        "memory peak 3.00 GiB of 24.0 GiB, throttled in 50.0% of samples: held back to keep to the power limit"
     ) in lines
     # One token a request: 8 in the window.
     assert "energy: 50.0 J per output token (400 J, from the energy counter, simulated)" in lines
@@ -295,7 +297,8 @@ def test_server_and_gpu_keep_to_the_terminal(tmp_path: Path, width: int) -> None
     ("telemetry", "server", "gpu"),
     [
         (None, "the run has no record of telemetry", "the run has no record of telemetry"),
-        ({"state": "off", "sources": [], "notes": []}, "the profile asks for none", "the profile asks for none"),
+        ({"state": "off", "sources": []}, "nothing was asked", "the servers are simulated"),
+        ({"state": "lost", "sources": []}, "telemetry ended before it could tell", "telemetry ended before it could"),
         (
             {
                 "sources": [
@@ -319,6 +322,63 @@ def test_without_telemetry_a_line_says_why(tmp_path: Path, telemetry: object, se
     assert f"server metrics: none; {server}" in text
     assert f"GPU: none sampled; {gpu}" in text
     assert f"server metrics: none; {server}" in page_of(folder).text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lines"),
+    [
+        ({"nvml": "never", "server_metrics": "auto"}, ["server metrics: none; 404", "GPU: none sampled; the profile"]),
+        (
+            {"nvml": "auto", "server_metrics": "never"},
+            ["server metrics: none; the profile", "GPU: none sampled; the s"],
+        ),
+        (
+            {"nvml": "never", "dcgm_url": "http://gpu:9400/metrics", "server_metrics": "never"},
+            ["server metrics: none; the profile asks for none", "GPU: none sampled; the servers run elsewhere"],
+        ),
+    ],
+)
+def test_a_profile_that_asks_for_no_telemetry_is_the_reason(
+    tmp_path: Path, wanted: dict[str, str], lines: list[str]
+) -> None:
+    problem = {"source": "server_metrics", "problems": ["404 at http://x/metrics"]}
+    info = {"telemetry": {"sources": [problem], "notes": ["404"]}, "servers": [REAL]}
+    text = printed(write_run(tmp_path, several("a", 5) + several("b", 5), info=info, telemetry=wanted))
+    assert [line for line in lines if line not in text] == []
+
+
+def two_boards(folder: Path, *samples: Sample, **values: Any) -> str:
+    """What is printed of a run with two GPUs of one model."""
+    uuids = ["GPU-aaaaaaaa-1111", "GPU-bbbbbbbb-2222"]
+    gpu = [sample for uuid in uuids for sample in sampled(uuid, "power_w", (0, 50), (10, 50))]
+    sources = [{"source": "nvml", "devices": [{"uuid": uuid, "name": "NVIDIA L4"} for uuid in uuids]}]
+    write_samples(folder, gpu=[*gpu, *samples])
+    records = [record(name, index, scheduled_s=index + 1.0, endpoint=E) for name in "ab" for index in range(4)]
+    info = {"telemetry": {"sources": sources}, "servers": [REAL]}
+    return printed(write_run(folder, records, info=info, **values), 1000)
+
+
+def test_two_boards_of_one_model_are_told_apart(tmp_path: Path) -> None:
+    text = two_boards(tmp_path)
+    assert "GPU NVIDIA L4 GPU-aaaaaaaa: power mean 50.0 W" in text
+    assert "GPU NVIDIA L4 GPU-bbbbbbbb: power mean 50.0 W" in text
+    assert "energy per output token: undefined, 2 GPUs sampled, which of them served is not known" in text
+
+
+def test_energy_says_of_which_boards_it_is(tmp_path: Path) -> None:
+    both = two_boards(tmp_path / "both", cost={"gpu_hour_usd": 1, "gpus": 2})
+    assert "energy of 2 GPUs: 125 J per output token (1,000 J, from power over time)" in both
+    process = sampled(f"GPU-bbbbbbbb-2222/{E}", "process_memory_bytes", (1, 2**30))
+    one = two_boards(tmp_path / "one", *process)
+    assert "energy of 1 GPU, of 2 sampled: 62.5 J per output token (500 J, from power over time)" in one
+    words = " ".join(page_of(tmp_path / "one").text.split())
+    assert f"process GPU-bbbbbbbb-2222: a, b ({E})" in words
+
+
+def test_a_server_that_was_not_sampled_to_the_end_says_so(tmp_path: Path) -> None:
+    write_samples(tmp_path, server=sampled(E, "preemptions_total", *((t_s, t_s) for t_s in range(5))))
+    text = printed(write_run(tmp_path, several("a", 5) + several("b", 5)), 1000)
+    assert "its counts are undefined: of 10.0 s measured, up to 6.0 s on end were not sampled" in text
 
 
 def test_what_an_engine_tells_of_its_requests_is_printed(tmp_path: Path) -> None:
@@ -348,7 +408,7 @@ def test_the_page_has_tables_of_server_and_gpu(tmp_path: Path) -> None:
         "GPU utilisation 75.0% 100.0% at 3 s",
         "memory used 2.00 GiB 3.00 GiB at 3 s",
         "energy 400 J, from the energy counter",
-        "throttled: sw power cap 50.0% of samples",
+        "throttled: held back to keep to the power limit 50.0% of samples",
         "unsupported power, temperature: not sent by the exporter",
     ):
         assert said.replace(" ", "") in words.replace(" ", "")  # cells stand side by side

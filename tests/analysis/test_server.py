@@ -47,7 +47,7 @@ def test_gauges_by_hand(tmp_path: Path) -> None:
     assert found["requests_waiting"] == {"count": 2, "mean": 1.5, "peak": 3.0, "peak_t_s": 2.0}
     assert found["requests_swapped"] is found["preemptions"] is found["prefix_cache"] is found["ttft"] is None
     assert found["tenants"] == ["a", "b"]
-    assert (found["samples"], found["interval_s"], found["longest_gap_s"]) == (3, 1.0, 1.0)
+    assert (found["samples"], found["interval_s"], found["longest_gap_s"]) == (3, 1.0, 7.0)
 
 
 def test_without_telemetry_there_is_no_server(tmp_path: Path) -> None:
@@ -65,6 +65,17 @@ def test_samples_outside_the_window_leave_it_undefined(tmp_path: Path) -> None:
     assert found["samples"] == 0
 
 
+def test_what_the_server_counted_before_the_samples_end_is_not_the_windows(tmp_path: Path) -> None:
+    rising = [(float(t_s), 10.0 * t_s) for t_s in range(5)]
+    samples = [
+        *sampled(E, "preemptions_total", *rising),
+        *histogram(E, "ttft_seconds", *((t_s, t_s, (t_s, t_s, t_s)) for t_s, _ in rising)),
+    ]
+    found = endpoint(summary_of(tmp_path, [to("a", 0, 0.1)], samples))
+    assert found["preemptions"] is found["ttft"] is None
+    assert found["counters_note"] == "of 10.0 s measured, up to 6.0 s on end were not sampled"
+
+
 def test_counters_are_counted_over_the_window(tmp_path: Path) -> None:
     samples = [
         *sampled(E, "preemptions_total", (0, 2), (5, 4), (9, 7), (11, 100)),
@@ -77,6 +88,7 @@ def test_counters_are_counted_over_the_window(tmp_path: Path) -> None:
     ]
     found = endpoint(summary_of(tmp_path, records, samples))
     assert found["preemptions"] == 5
+    assert found["counters_note"] is None
     assert found["tokens"] == {
         "generation_server": 9,
         "generation_client": 8.0,

@@ -380,7 +380,8 @@ def test_telemetry_is_measured_where_the_tenants_are(tmp_path: Path) -> None:
     records = [record("a", 0, scheduled_s=1.0), record("b", 0, scheduled_s=8.5, gaps_us=[1000])]
     gpu = sampled("GPU-1", "power_w", (0, 10), (5, 10), (6, 900), (7, 900), (8, 20), (10, 20))
     write_samples(tmp_path, gpu=gpu)
-    content = summary_of(tmp_path, records, info={"phases": phases, "ended_s": 10.0}).content
+    info = {"phases": phases, "ended_s": 10.0, "servers": [{"endpoint": "http://a", "simulated": False}]}
+    content = summary_of(tmp_path, records, info=info).content
     assert content["gpu"]["energy_j"] == pytest.approx(50 + 40)
     assert content["gpu"]["joules_per_output_token"] == pytest.approx(30)
     assert content["server"] is None
@@ -391,4 +392,8 @@ def test_the_collectors_own_account_is_kept(tmp_path: Path) -> None:
     (tmp_path / "gpu.csv").write_text("t_s,source,device,metric,value\n1.0,nvml,GPU-1,pow")
     found = summary_of(tmp_path, example(), *TENANTS, info=info).content
     assert found["gpu"] is None
-    assert found["sources"]["telemetry"] == {**info["telemetry"], "lines_left_out": {"gpu.csv": 1, "server.csv": 0}}
+    assert found["sources"]["telemetry"] == {
+        **info["telemetry"],
+        "lines_left_out": {"gpu.csv": 1, "server.csv": 0},
+        "asked_for": {"gpu": True, "server": True},
+    }
