@@ -41,7 +41,7 @@ def by_session(records: list[RequestRecord]) -> dict[str, list[RequestRecord]]:
 
 
 def test_conversations_and_batches(start_locust: StartLocust) -> None:
-    run = start_locust(TALK).finish()
+    run = start_locust(TALK, "--fairshare-no-report").finish()
     assert run.code == 0, run.output
     ids = [record.request_id for record in run.records]
     assert len(set(ids)) == len(ids)
@@ -207,7 +207,7 @@ def in_flight_at_most(records: list[RequestRecord]) -> int:
 
 
 def test_a_load_for_each_phase(start_locust: StartLocust) -> None:
-    run = start_locust(SWEEP.replace("{limit}", "60000")).finish()
+    run = start_locust(SWEEP.replace("{limit}", "60000"), "--fairshare-no-report").finish()
     assert run.code == 0, run.output
     assert [part["load"] for part in run.run["phases"] if part["measured"]] == [0.5, 2, 3]
     due = dict.fromkeys(("half", "twice", "thrice"), 0)
@@ -220,7 +220,7 @@ def test_a_load_for_each_phase(start_locust: StartLocust) -> None:
 
 def test_an_slo_that_breaks_ends_a_sweep(start_locust: StartLocust) -> None:
     """Eight tokens take at least 16 ms of steps, so that no request meets 1 ms."""
-    run = start_locust(SWEEP.replace("{limit}", "1")).finish()
+    run = start_locust(SWEEP.replace("{limit}", "1"), "--fairshare-no-report").finish()
     assert run.code == 0, run.output
     assert [part["name"] for part in run.run["phases"]] == ["half/measure", "half/drain"]
     [note] = [note for note in run.run["notes"] if "SLO" in note]
@@ -231,7 +231,7 @@ def test_an_slo_that_breaks_ends_a_sweep(start_locust: StartLocust) -> None:
 def test_sessions_that_the_run_cuts_off(start_locust: StartLocust) -> None:
     """A drain too short: turns in flight are cancelled, and no turn is left without its record."""
     slow = TALK.replace("step_base_ms: 2", "step_base_ms: 150").replace("drain_s: 5", "drain_s: 0.3")
-    run = start_locust(slow).finish()
+    run = start_locust(slow, "--fairshare-no-report").finish()
     assert_session_counts(run)
     assert "cancelled" in {record.outcome for record in run.records}
 
