@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analysis.latency import Latency
-from analysis.rates import Tally
+from analysis.rates import PUNCTUAL_NS, Tally
 from analysis.requests import NEVER, Requests
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "tenant_checks",
 ]
 
-SEND_LAG_LIMIT_MS = 10.0
+SEND_LAG_LIMIT_MS = PUNCTUAL_NS / 1e6
 SEND_LAG_LIMIT_OF_TTFT = 0.05
 STALL_LIMIT_MS = 200.0  # one stall is no percentile of a long run, but every request in it is off by as much
 EVENT_LOOP_LAG_LIMIT_MS = 10.0

@@ -49,13 +49,19 @@ class Attainment:
         self._met: Counter[tuple[str, str]] = Counter()
         self._scheduled: Counter[tuple[str, str]] = Counter()
 
-    def add(self, record: RequestRecord, tenant: Tenant) -> None:
-        """Take in a record; its phase's last part says whether it was measured."""
+    def add(self, record: RequestRecord, tenant: Tenant) -> bool | None:
+        """Take in a record; its phase's last part says whether it was measured.
+
+        Returns whether it met the SLO, measured or not; None for a tenant without one.
+        """
+        if tenant.slo is None:
+            return None
+        met = meets(record, tenant.slo)
         prefix, _, part = record.phase.rpartition("/")
-        if tenant.slo is None or not part.startswith("measure"):
-            return
-        self._scheduled[prefix, tenant.id] += 1
-        self._met[prefix, tenant.id] += meets(record, tenant.slo)
+        if part.startswith("measure"):
+            self._scheduled[prefix, tenant.id] += 1
+            self._met[prefix, tenant.id] += met
+        return met
 
     def broken(self, prefix: str, tenants: tuple[Tenant, ...]) -> list[Broken]:
         """The SLOs that are broken in the phase with this prefix (`load-2/`). A tenant without requests broke none."""

@@ -79,6 +79,8 @@ def solo(profile: Profile) -> Profile:
 
 def pairs(profile: Profile) -> Profile:
     """Each two tenants together: in each pair both are the other's victim and aggressor."""
+    if len(profile.tenants) < 2:
+        raise ProfileError(["tenants: found one; the plan 'pairs' needs two at least"])
     return replace(profile, phases=tuple(_pair(one, other) for one, other in combinations(profile.tenants, 2)))
 
 
@@ -130,8 +132,6 @@ PLANS: dict[str, Callable[[Profile], Profile]] = {
 
 def apply_plan(name: str, profile: Profile) -> Profile:
     """The profile as the plan wants it. Raises ProfileError when both name phases, or the plan can't be made."""
-    if name == "pairs" and len(profile.tenants) < 2:
-        raise ProfileError(["tenants: found one; the plan 'pairs' needs two at least"])
     planned = PLANS[name](profile)
     if profile.phases and planned.phases != profile.phases:
         raise ProfileError(

@@ -205,8 +205,10 @@ class Plugin:
     def _with_slots(self, profile: Profile, users: int) -> Profile:
         """The profile with so many streams in the phase that needs most of them."""
         most = sum(slots_of(profile).values())
-        if users == most or users < len(profile.tenants):  # too few: refused with the number that was given
-            return profile if users == most else with_slots(profile, users)
+        if users == most:
+            return profile
+        if users < len(profile.tenants):
+            return with_slots(profile, users)  # refuses, and names the number that was given
         base = users if most == profile.slots else round(users * profile.slots / most)
         sized = with_slots(profile, max(len(profile.tenants), base))
         got = sum(slots_of(sized).values())

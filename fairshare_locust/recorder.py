@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -43,7 +43,6 @@ class Recorder:
         self._requests = RecordWriter(directory.requests)
         self._texts: RecordWriter | None = None
         self._disk_trouble = False
-        self.outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.on_record: Callable[[RequestRecord, Tenant], None] | None = None
         self._later: deque[Callable[[], None]] = deque()
         self._something = Event()
@@ -76,7 +75,6 @@ class Recorder:
     def finished(self, record: RequestRecord, exchange: Exchange | None, tenant: Tenant) -> None:
         """Take in a request that has come to its end; `exchange` is None if it was never sent."""
         self._requests.append(record.to_json())
-        self.outcomes[tenant.id][record.outcome] += 1
         if self.on_record is not None:
             self.on_record(record, tenant)
         if exchange is not None and record.tokens_from == "chunks":

@@ -23,7 +23,7 @@ from locust.env import Environment
 
 from fairshare_locust import __version__
 from fairshare_locust.arrival import ArrivalQueue, Window
-from fairshare_locust.attainment import Attainment, meets
+from fairshare_locust.attainment import Attainment
 from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.errors import FairshareError
@@ -218,9 +218,8 @@ class Run:
 
     def _take_in(self, record: RequestRecord, tenant: Tenant) -> None:
         """A request has come to its end."""
-        self._attainment.add(record, tenant)
         assert self.live is not None
-        self.live.tally.add(record, tenant, None if tenant.slo is None else meets(record, tenant.slo))
+        self.live.tally.add(record, tenant, self._attainment.add(record, tenant))
 
     def _status(self) -> RunStatus:
         """Where the run is, for the live view."""

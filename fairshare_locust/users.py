@@ -71,16 +71,6 @@ class _Slot:
         self.exchange = exchange
 
 
-class _NextTurn:
-    """The turn of a conversation that follows an answer; the slot that had the answer keeps it."""
-
-    __slots__ = ("arrival", "request")
-
-    def __init__(self, arrival: Arrival, request: PromptRequest) -> None:
-        self.arrival = arrival
-        self.request = request
-
-
 class TenantLoad:
     """A tenant's load in this process: its queue, its clients, and the account of every arrival.
 
@@ -121,7 +111,8 @@ class TenantLoad:
         self._slots = 0  # how many may ask in this phase; the others wait
         self._prefix = ""
         self._numbers: dict[TenantUser, int] = {}
-        self._next_turns: dict[TenantUser, _NextTurn] = {}
+        # What follows an answer in its conversation; the slot that had the answer keeps it.
+        self._next_turns: dict[TenantUser, tuple[Arrival, PromptRequest]] = {}
         self._served: set[TenantUser] = set()  # slots that have had a request in this phase
         self._held: dict[TenantUser, _Slot] = {}
         self._in_flight: dict[Exchange, Arrival] = {}
@@ -204,10 +195,11 @@ class TenantLoad:
     def _take(self, user: TenantUser) -> _Slot | None:
         if self._numbers.setdefault(user, len(self._numbers)) >= self._slots:
             return None
-        turn = self._next_turns.pop(user, None)
-        if turn is not None and self._queue is not None and self._queue.admits(turn.arrival.due_s):
-            self.scheduled += 1
-            return _Slot(turn.arrival, turn.request, self._exchange(turn.arrival, turn.request))
+        if user in self._next_turns:
+            turn, request = self._next_turns.pop(user)
+            if self._queue is not None and self._queue.admits(turn.due_s):
+                self.scheduled += 1
+                return _Slot(turn, request, self._exchange(turn, request))
         while self._queue is not None:
             free_s = max(self._clock.now_s(), self._backed_off.get(user, 0.0))
             arrival = self._queue.take(free_s, first=user not in self._served)
@@ -266,7 +258,7 @@ class TenantLoad:
         turn = self._prompts.follow_up(slot.arrival.index, slot.request, transcript.answer, tokens)
         if turn is not None:
             ended_s = self._clock.of(slot.exchange.ended_at) or self._clock.now_s()
-            self._next_turns[user] = _NextTurn(Arrival(slot.arrival.index, ended_s + turn.think_s), turn.request)
+            self._next_turns[user] = (Arrival(slot.arrival.index, ended_s + turn.think_s), turn.request)
 
     def _back_off(self, exchange: Exchange) -> float:
         """Until when a closed loop's slot rests after a failure that came at once, as from a server that is gone.
