@@ -20,6 +20,17 @@ class RunClock:
         self.monotonic_s = time.monotonic() + in_s
         self.unix_s = time.time() + in_s
 
+    def follow(self, monotonic_s: float, unix_s: float) -> None:
+        """t = 0 was then, on this process's clocks: as another process has it, whose run it is."""
+        self.monotonic_s = monotonic_s
+        self.unix_s = unix_s
+
+    def as_it_is(self) -> RunClock:
+        """A clock that keeps the present t = 0: stamps that belong together are read on one."""
+        clock = RunClock()
+        clock.follow(self.monotonic_s, self.unix_s)
+        return clock
+
     def now_s(self) -> float:
         """Seconds since t = 0; negative before it."""
         return time.monotonic() - self.monotonic_s

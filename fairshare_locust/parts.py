@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from fairshare_locust.arrival import Window
 from fairshare_locust.plan import Phase
 from fairshare_locust.profile.model import Profile, Tenant
 
-__all__ = ["Part", "absences", "measured_parts", "present"]
+__all__ = ["Part", "PhaseTimes", "absences", "measured_parts", "present"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,40 @@ class Part:
     start_s: float
     end_s: float
     tenants: tuple[str, ...]
+
+
+class PhaseTimes:
+    """When a phase that begins at `start_s` on the run clock warms up, measures and ends.
+
+    Attributes:
+        tenants: those who take part.
+        window: the stretch in which they offer load.
+        parts: of the measurement, see `measured_parts`.
+    """
+
+    def __init__(self, profile: Profile, phase: Phase, start_s: float) -> None:
+        self.phase = phase
+        self.tenants = tuple(tenant for tenant in profile.tenants if tenant.id in phase.tenants)
+        measure_s = start_s + phase.warmup_s
+        end_s = math.inf if phase.duration_s is None else measure_s + phase.duration_s
+        self.window = Window(start_s, measure_s, end_s, phase.requests)
+        self.parts = measured_parts(self.tenants, start_s, phase.warmup_s, phase.duration_s)
+
+    @property
+    def warmup(self) -> Part | None:
+        """What goes before the measurement; None if nothing does."""
+        if self.phase.warmup_s == 0:
+            return None
+        warming = tuple(tenant.id for tenant in self.tenants if present(tenant, 0.0, self.phase.warmup_s))
+        return Part("warmup", self.window.start_s, self.window.measure_s, warming)
+
+    def name_at(self, due_s: float, exhausted_s: float = math.inf) -> str:
+        """The part that holds a time, as records name it; `exhausted_s` ends a phase of a number of requests."""
+        if due_s < self.window.measure_s:
+            return self.phase.prefix + "warmup"
+        if due_s >= exhausted_s:
+            return self.phase.prefix + "drain"
+        return self.phase.prefix + next((part.name for part in self.parts if due_s < part.end_s), "drain")
 
 
 def measured_parts(

@@ -231,7 +231,7 @@ class Plugin:
             run, self._prepared = self._prepared, None
             self._run = run
             self._runs.append(run)
-            run.set_up()
+            load = run.set_up()
         except (FairshareError, OSError) as error:
             environment.process_exit_code = _EXIT_USAGE
             raise StopTest(str(error)) from error
@@ -239,7 +239,7 @@ class Plugin:
         known = {user_class.__name__: user_class for user_class in environment.user_classes}
         for tenant in run.profile.tenants:
             user_class: Any = known.get(tenant.class_name) or tenant_user_class(tenant)
-            user_class.load = run.loads[tenant.id]
+            user_class.load = load.loads[tenant.id]
             user_class.fixed_count = run.slots[tenant.id]
             classes.append(user_class)
         environment.user_classes = classes

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -17,16 +16,13 @@ from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.client.pacer import pacer
 from fairshare_locust.clock import RunClock
 from fairshare_locust.profile.model import Tenant
-from fairshare_locust.record import RecordWriter, RequestRecord, RunDirectory
+from fairshare_locust.record import RecordStore, RequestRecord
 from fairshare_locust.record.record import Outcome
-from fairshare_locust.record.run_directory import replace_lines
-from fairshare_locust.workload import PromptRequest, Tokenizer
+from fairshare_locust.workload import PromptRequest
 
 __all__ = ["Recorder", "RequestFailed", "make_record", "tpot_ms"]
 
 _log = logging.getLogger(__name__)
-
-_FLUSH_EVERY_S = 0.5
 
 
 class RequestFailed(Exception):  # noqa: N818 - it is Locust's failure message, not an error of ours
@@ -34,19 +30,25 @@ class RequestFailed(Exception):  # noqa: N818 - it is Locust's failure message, 
 
 
 class Recorder:
-    """Writes records while the run goes on. Every arrival comes here exactly once."""
+    """Makes records while the run goes on. Every arrival comes here exactly once.
 
-    def __init__(self, directory: RunDirectory, environment: Environment, clock: RunClock) -> None:
-        self._directory = directory
+    `on_record` is told of each record.
+    """
+
+    def __init__(
+        self,
+        store: RecordStore,
+        environment: Environment,
+        clock: RunClock,
+        on_record: Callable[[RequestRecord, Tenant], None],
+    ) -> None:
+        self._store = store
         self._environment = environment
         self._clock = clock
-        self._requests = RecordWriter(directory.requests)
-        self._texts: RecordWriter | None = None
-        self._disk_trouble = False
-        self.on_record: Callable[[RequestRecord, Tenant], None] | None = None
+        self._on_record = on_record
         self._later: deque[Callable[[], None]] = deque()
         self._something = Event()
-        self._greenlets = [gevent.spawn(self._flush_regularly), gevent.spawn(self._work_off)]
+        self._greenlet = gevent.spawn(self._work_off)
 
     def later(self, make_record: Callable[[], None]) -> None:
         """Call this soon, when the event loop has time: the greenlet that has just finished can send again at once."""
@@ -66,6 +68,11 @@ class Recorder:
         while self._later:
             self._make(self._later.popleft())
 
+    def close(self) -> None:
+        """Make every record, and stop."""
+        self._greenlet.kill()
+        self.settle()
+
     def _make(self, make_record: Callable[[], None]) -> None:
         try:
             make_record()
@@ -74,11 +81,11 @@ class Recorder:
 
     def finished(self, record: RequestRecord, exchange: Exchange | None, tenant: Tenant) -> None:
         """Take in a request that has come to its end; `exchange` is None if it was never sent."""
-        self._requests.append(record.to_json())
-        if self.on_record is not None:
-            self.on_record(record, tenant)
+        self._store.append(record.to_json())
+        self._on_record(record, tenant)
         if exchange is not None and record.tokens_from == "chunks":
-            self._save_text(record, "".join(exchange.transcript.texts))
+            text = "".join(exchange.transcript.texts)
+            self._store.append_texts(orjson.dumps({"request_id": record.request_id, "text": text}) + b"\n")
         self._tell_locust(record, exchange, tenant)
 
     def _tell_locust(self, record: RequestRecord, exchange: Exchange | None, tenant: Tenant) -> None:
@@ -109,58 +116,6 @@ class Recorder:
         if response is not None:
             response.fire(record=record)
 
-    # --- files
-
-    def _save_text(self, record: RequestRecord, text: str) -> None:
-        if self._texts is None:
-            self._texts = RecordWriter(self._directory.texts)
-        self._texts.append(orjson.dumps({"request_id": record.request_id, "text": text}) + b"\n")
-
-    def _flush_regularly(self) -> None:
-        while True:
-            gevent.sleep(_FLUSH_EVERY_S)
-            self.flush()
-
-    def flush(self) -> bool:
-        """Write what is pending; False, told once, while the disk does not take it."""
-        try:
-            self._requests.flush()
-            if self._texts is not None:
-                self._texts.flush()
-        except OSError as error:
-            if not self._disk_trouble:
-                self._disk_trouble = True
-                _log.error("%s can't be written (%s); records are kept in memory", self._requests.path, error.strerror)
-            return False
-        if self._disk_trouble:
-            self._disk_trouble = False
-            _log.warning("%s can be written again; nothing was lost", self._requests.path)
-        return True
-
-    def close(self) -> bytes:
-        """Stop, write everything; returns what of the records could not be written (nothing if all went well)."""
-        gevent.killall(self._greenlets)
-        self.settle()
-        if not self.flush():
-            return self._requests.unwritten
-        self._requests.close()
-        if self._texts is not None:
-            self._texts.close()
-        return b""
-
-    def count_saved_texts(self, tokenizer: Tokenizer) -> None:
-        """Count the tokens of answers that came without usage, and put the counts into their records."""
-        if self._texts is None:
-            return
-        texts: dict[str, str] = {}
-        with open(self._directory.texts, "rb") as lines:
-            for line in lines:
-                saved = orjson.loads(line)
-                texts[saved["request_id"]] = saved["text"]
-        counts = dict(zip(texts, tokenizer.counts(list(texts.values())), strict=True))
-        replace_lines(self._directory.requests, lambda line: _with_count(line, counts))
-        self._directory.texts.unlink()
-
 
 def make_record(
     *,
@@ -170,8 +125,7 @@ def make_record(
     index: int,
     request_id: str,
     scheduled_s: float,
-    clock: RunClock,
-    exchange: Exchange | None,
+    sent: tuple[Exchange, RunClock] | None,
     unsent: tuple[Outcome, str, float] | None,
     request: PromptRequest | None,
     endpoint: str,
@@ -179,7 +133,10 @@ def make_record(
     session: str | None,
     secret: str | None,
 ) -> RequestRecord:
-    """The record of an arrival: of its exchange, or, if it was never sent, of `unsent` (outcome, why, ended_s)."""
+    """The record of an arrival: of its exchange, by the clock it was sent by, or of `unsent`, if it never was.
+
+    `unsent` is outcome, why, and when on the run clock.
+    """
     common: dict[str, Any] = {
         "request_id": request_id,
         "tenant": tenant.id,
@@ -195,7 +152,7 @@ def make_record(
         "turn": None if request is None else request.turn,
         "prompt_sha": None if request is None else request.sha,
     }
-    if exchange is None:
+    if sent is None:
         assert unsent is not None
         outcome, why, ended_s = unsent
         return RequestRecord(
@@ -205,6 +162,7 @@ def make_record(
             ended_s=round(ended_s, 6),
             input_tokens=None if request is None else request.input_tokens,
         )
+    exchange, clock = sent
     transcript = exchange.transcript
     error = exchange.error
     if error is not None and secret:
@@ -242,11 +200,3 @@ def tpot_ms(record: RequestRecord) -> float | None:
     first_chunk = record.chunk_tokens[0] if record.chunk_tokens else 1
     after = (record.output_tokens or 0) - first_chunk
     return (record.last_token_s - record.first_token_s) * 1000 / after if after > 0 else None
-
-
-def _with_count(line: bytes, counts: Mapping[str, int]) -> bytes:
-    record = RequestRecord.from_json(line)
-    count = counts.get(record.request_id)
-    if count is None or record.tokens_from != "chunks":
-        return line
-    return replace(record, output_tokens=count, tokens_from="tokenizer").to_json()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import math
 import os
 import platform
 import shutil
@@ -11,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -22,42 +19,35 @@ import orjson
 from locust.env import Environment
 
 from fairshare_locust import __version__
-from fairshare_locust.arrival import ArrivalQueue, Window
-from fairshare_locust.attainment import Attainment
 from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.clock import RunClock
+from fairshare_locust.conductor import Conductor
 from fairshare_locust.errors import FairshareError
-from fairshare_locust.health import HealthSampler
 from fairshare_locust.live.monitor import Monitor
+from fairshare_locust.live.tally import LiveTally
 from fairshare_locust.live.terminal import terminal_view
 from fairshare_locust.live.view import RunStatus
+from fairshare_locust.load import Load, LoadProcess, Prepared
 from fairshare_locust.locust_csv import LocustCsv
 from fairshare_locust.offered import asked_lengths
 from fairshare_locust.options import Options
-from fairshare_locust.parts import Part, absences, measured_parts, present
-from fairshare_locust.plan import Phase, apply_plan, phases_of, slots_of
+from fairshare_locust.parts import Part, absences
+from fairshare_locust.plan import apply_plan, phases_of, slots_of
 from fairshare_locust.profile import Profile, resolved_yaml
-from fairshare_locust.profile.model import Tenant
-from fairshare_locust.record import RequestRecord, RunDirectory
+from fairshare_locust.record import RecordStore, RunDirectory
 from fairshare_locust.record.run_directory import SCHEMA, replace_file
-from fairshare_locust.recorder import Recorder
+from fairshare_locust.record.store import FLUSH_EVERY_S
 from fairshare_locust.serving import Deployed, check_external, deploy, server_notes
 from fairshare_locust.serving.probe import api_key
 from fairshare_locust.telemetry import Telemetry
-from fairshare_locust.trace import TraceRows, load_traces, row_times
-from fairshare_locust.users import TenantLoad
-from fairshare_locust.workload import PromptSource, load_tokenizer, prepare_prompts
+from fairshare_locust.trace import load_traces
+from fairshare_locust.workload import load_tokenizer, prepare_prompts
 
 __all__ = ["Run"]
 
 State = Literal["running", "complete", "interrupted"]
 
-# Slots that wait at the gate need a moment to wake, before the first requests are due.
-_LEAD_S = 0.1
-_POLL_S = 0.02
 _CONTEXT_SAMPLE = 500
-# What is told to stop at the end of a drain needs a moment to do so.
-_ABORT_WITHIN_S = 2.0
 
 
 class Run:
@@ -77,28 +67,24 @@ class Run:
         self._options = options
         self._plan_name = plan
         self.profile = apply_plan(plan, profile)
-        self.plan = phases_of(self.profile)
         self.slots = slots_of(self.profile)
         self.problem: str | None = None
         self.summary: dict[str, Any] | None = None
         self.report: str | None = None
         self.state: State = "running"
-        self._prompts: Mapping[str, PromptSource] = {}
-        self._traces: Mapping[str, TraceRows] = {}
-        self._attainment = Attainment()
+        self._prepared = Prepared({}, {}, {})
         self._headless = bool(getattr(environment.parsed_options, "headless", True))
         self.live: Monitor | None = None
         self._deployed = Deployed({})
         self._telemetry = Telemetry()
         self._directory: RunDirectory | None = None
-        self._clock: RunClock | None = None
-        self._recorder: Recorder | None = None
-        self._health: HealthSampler | None = None
+        self._clock = RunClock()
+        self._store: RecordStore | None = None
+        self._flusher: gevent.Greenlet | None = None
+        self._load: Load | None = None
+        self._conductor: Conductor | None = None
         self._csv: LocustCsv | None = None
-        self.loads: dict[str, TenantLoad] = {}
-        self._phases: list[dict[str, Any]] = []
         self._notes: list[str] = []
-        self._load_ended = False
         self._finalised = False
 
     # --- preparation
@@ -107,7 +93,7 @@ class Run:
         """Everything that can fail, before any load is sent. Raises FairshareError."""
         for tenant in self.profile.tenants:
             api_key(tenant)
-        self._traces = load_traces(self.profile)
+        traces = load_traces(self.profile)
         external = self.profile.deployment.engine == "external"
         if external:
             self._deployed = check_external(self.profile, load_tokenizer(self.profile.model.tokenizer))
@@ -115,7 +101,7 @@ class Run:
         else:
             template_tokens = self.profile.deployment.simulator.chat_template_tokens
             overheads = {t.id: template_tokens if t.api == "openai_chat" else 0 for t in self.profile.tenants}
-        self._prompts = prepare_prompts(self.profile, self.plan, self._traces, overheads)
+        prompts = prepare_prompts(self.profile, phases_of(self.profile), traces, overheads)
         directory = RunDirectory.create(self._options.out, self.profile.name)
         self._directory = directory
         try:
@@ -123,6 +109,7 @@ class Run:
             replace_file(directory.profile, resolved_yaml(self.profile).encode())
             if not external:
                 self._deployed = deploy(self.profile, directory.logs)
+            self._prepared = Prepared(prompts, traces, self._deployed.servers)
             self._note_servers()
             self._telemetry = Telemetry.start(self.profile, self._deployed.servers, directory, self._deployed.dcgm_url)
             for note in self._telemetry.notes:
@@ -150,9 +137,9 @@ class Run:
             for note in server_notes(tenant, self._deployed.servers[tenant.id]):
                 self.note(f"tenant {tenant.id!r}: {note}")
             self._note_context(tenant.id)
-        for absence in absences(self.profile, self.plan):
+        for absence in absences(self.profile, phases_of(self.profile)):
             self.note(absence)
-        for trace in self._traces.values():
+        for trace in self._prepared.traces.values():
             if trace.failures:
                 self.note(f"trace {trace.name!r}: {trace.failures} rows without an answer are left out")
 
@@ -160,7 +147,7 @@ class Run:
         limits = [server.max_model_len for server in self._deployed.servers[tenant_id] if server.max_model_len]
         if not limits:
             return
-        prompts = self._prompts[tenant_id]
+        prompts = self._prepared.prompts[tenant_id]
         lengths = (length for index in range(_CONTEXT_SAMPLE) for length in asked_lengths(prompts, index))
         sample = list(islice(lengths, _CONTEXT_SAMPLE))
         longer = sum(asked + wanted > min(limits) for asked, wanted in sample)
@@ -188,42 +175,44 @@ class Run:
 
     # --- the load
 
-    def set_up(self) -> None:
+    def set_up(self) -> LoadProcess:
         """Make the tenants' loads; slots wait at their gate from now on."""
-        assert self._directory is not None
-        self._clock = RunClock()
-        self._recorder = Recorder(self._directory, self._environment, self._clock)
-        self._recorder.on_record = self._take_in
-        self._csv = LocustCsv(self._environment, self._directory.locust_csv_prefix)
-        for tenant in self.profile.tenants:
-            self.loads[tenant.id] = TenantLoad(
-                tenant,
-                self.profile.seed,
-                self._prompts[tenant.id],
-                row_times(tenant, self._traces),
-                self._deployed.servers[tenant.id],
-                self._recorder,
-                self._clock,
-                self._environment,
-            )
+        tally = LiveTally()
+        load = LoadProcess(self.profile, self._prepared, self._open_store(), self._clock, self._environment, tally)
+        self._conduct_with(load, tally)
+        return load
 
+    def _open_store(self) -> RecordStore:
+        assert self._directory is not None
+        self._store = RecordStore(self._directory.requests, self._directory.texts)
+        self._flusher = gevent.spawn(flush_regularly, self._store)
+        return self._store
+
+    def _conduct_with(self, load: Load, tally: LiveTally) -> None:
+        assert self._directory is not None
+        self._load = load
+        self._csv = LocustCsv(self._environment, self._directory.locust_csv_prefix)
+        self._conductor = Conductor(self.profile, load, self._clock, self.note, self._part_begins)
         self.live = Monitor(
             self.profile,
+            tally,
             self._status,
-            lambda: {tenant_id: load.gauges() for tenant_id, load in self.loads.items()},
+            load.gauges,
             lambda: self._telemetry.latest,
-            lambda: None if self._health is None else self._health.summary(),
+            load.health,
             terminal_view() if self._headless else None,
         )
 
-    def _take_in(self, record: RequestRecord, tenant: Tenant) -> None:
-        """A request has come to its end."""
-        assert self.live is not None
-        self.live.tally.add(record, tenant, self._attainment.add(record, tenant))
+    def _part_begins(self, part: Part) -> None:
+        who = ", ".join(part.tenants)
+        print(
+            f"fairshare: t = {max(0.0, self._clock.now_s()):5.1f} s  {part.name}{': ' if who else ''}{who}", flush=True
+        )
+        self._write_run(None)
 
     def _status(self) -> RunStatus:
         """Where the run is, for the live view."""
-        part = self._phases[-1] if self._phases else None
+        part = self._parts[-1] if self._parts else None
         return RunStatus(
             state=self.state,
             phase=None if part is None else part["name"],
@@ -233,150 +222,26 @@ class Run:
             notes=[*self._notes, *self._telemetry.notes],
         )
 
+    @property
+    def _parts(self) -> list[dict[str, Any]]:
+        return [] if self._conductor is None else self._conductor.parts
+
     def begin(self) -> bool:
         """Every slot is spawned: t = 0. Runs the phases in the calling greenlet, until the load has ended.
 
         True if it came to its own end, False if somebody else ended it.
         """
-        assert self._clock is not None
-        # What is there now stays: the collector need not look at it again while stamps are taken.
-        gc.collect()
-        gc.freeze()
-        self._clock.start(_LEAD_S)
+        assert self._load is not None
+        assert self._conductor is not None
+        self._clock.start(self._load.lead_s)
+        self._load.begin(self._clock)
         self._telemetry.begin(self._clock)
         if self.live is not None:
             self.live.begin(self._clock)
-        self._health = HealthSampler(self._clock)
-        self._write_run(None)
-        for number, phase in enumerate(self.plan):
-            self._run_phase(phase, last=number == len(self.plan) - 1)
-            if self._load_ended:
-                return False
-            last = number == len(self.plan) - 1
-            if phase.stop_if_slo_breaks and self._breaks(phase, last=last):
-                break
-        self.end_load("complete")
-        return True
-
-    def _breaks(self, phase: Phase, *, last: bool) -> bool:
-        """Whether a tenant's SLO was broken in a phase that is over; if so, told."""
-        assert self._recorder is not None
-        self._recorder.settle()
-        tenants = tuple(tenant for tenant in self.profile.tenants if tenant.id in phase.tenants)
-        broken = self._attainment.broken(phase.prefix, tenants)
-        if broken:
-            end = "" if last else "; the phases after it are left out"
-            self.note(f"{phase.prefix.rstrip('/')}: {'; '.join(map(str, broken))}{end}")
-        return bool(broken)
-
-    def _run_phase(self, phase: Phase, *, last: bool) -> None:
-        assert self._clock is not None
-        assert self._health is not None
-        start_s = max(0.0, self._clock.now_s() + _LEAD_S) if self._phases else 0.0
-        measure_s = start_s + phase.warmup_s
-        end_s = math.inf if phase.duration_s is None else measure_s + phase.duration_s
-        window = Window(start_s, measure_s, end_s, phase.requests)
-        tenants = tuple(tenant for tenant in self.profile.tenants if tenant.id in phase.tenants)
-        parts = measured_parts(tenants, start_s, phase.warmup_s, phase.duration_s)
-        loads = [self.loads[tenant.id] for tenant in tenants]
-        if phase.warmup_s > 0:
-            warming = tuple(tenant.id for tenant in tenants if present(tenant, 0.0, phase.warmup_s))
-            self._open_part(phase, Part("warmup", start_s, measure_s, warming), measured=False)
-        queues: list[ArrivalQueue] = []
-
-        def part_of(due_s: float) -> str:
-            if due_s < measure_s:
-                return phase.prefix + "warmup"
-            if due_s >= _exhausted_s(queues):
-                return phase.prefix + "drain"
-            return phase.prefix + next((part.name for part in parts if due_s < part.end_s), "drain")
-
-        for load in loads:
-            queues.append(load.begin(phase, window, part_of))
-        self._wait_until(measure_s)
-        if self._load_ended:
-            return
-        self._health.measure(True)
-        for part in parts:
-            self._open_part(phase, part, measured=bool(part.tenants))
-            if phase.requests is None:
-                self._wait_until(part.end_s)
-            else:
-                end_s = self._wait_exhausted(queues)
-                self._note_shortfall(phase, queues)
-            if self._load_ended:
-                break
-        self._health.measure(False)
-        if self._load_ended:
-            return
-        self._drain(phase, loads, end_s, last=last)
-
-    def _drain(self, phase: Phase, loads: list[TenantLoad], end_s: float, *, last: bool) -> None:
-        assert self._clock is not None
-        self._open_part(phase, Part("drain", end_s, math.inf, ()), measured=False)
-        until_s = self._clock.now_s() + phase.drain_s
-        while any(load.in_flight or load.waiting for load in loads) and self._clock.now_s() < until_s:
-            gevent.sleep(_POLL_S)
-            if self._load_ended:
-                return
-        for load in loads:
-            load.end(f"not finished {phase.drain_s:g} s after the measurement")
-        self._wait_aborted(loads)
-        if not last:
-            self._phases[-1]["end_s"] = round(self._clock.now_s(), 6)
-
-    def _wait_aborted(self, loads: list[TenantLoad]) -> None:
-        with gevent.Timeout(_ABORT_WITHIN_S, False):
-            while any(load.in_flight for load in loads):
-                gevent.sleep(_POLL_S)
-
-    def _wait_until(self, until_s: float) -> None:
-        assert self._clock is not None
-        while not self._load_ended and (left_s := until_s - self._clock.now_s()) > 0:
-            gevent.sleep(min(left_s, _POLL_S * 5))
-
-    def _wait_exhausted(self, queues: list[ArrivalQueue]) -> float:
-        """Wait until every tenant has had its number of requests; the end of the stretch where all offer load."""
-        assert self._clock is not None
-        while not self._load_ended:
-            ends_s = [queue.exhausted_s for queue in queues]
-            if all(end_s is not None and end_s <= self._clock.now_s() for end_s in ends_s):
-                break
-            self._wait_until(self._clock.now_s() + _POLL_S)
-        return min(_exhausted_s(queues), self._clock.now_s())
-
-    def _note_shortfall(self, phase: Phase, queues: list[ArrivalQueue]) -> None:
-        ends_s = [queue.exhausted_s or 0.0 for queue in queues]
-        first = ends_s.index(min(ends_s))
-        if max(ends_s) > ends_s[first]:
-            self.note(
-                f"tenant {phase.tenants[first]!r} had its {phase.requests} requests first, {ends_s[first]:.1f} s after "
-                "t = 0; the window ends there, with fewer requests of the others in it"
-            )
-
-    def _open_part(self, phase: Phase, part: Part, *, measured: bool) -> None:
-        """A part of a phase begins, the one before it ends."""
-        start_s = round(part.start_s, 6)
-        if self._phases:
-            before = self._phases[-1]
-            before["end_s"] = start_s if before["end_s"] is None else before["end_s"]
-        name = phase.prefix + part.name
-        self._phases.append(
-            {
-                "name": name,
-                "start_s": start_s,
-                "end_s": None,
-                "measured": measured,
-                "tenants": list(part.tenants),
-                "load": phase.load,
-            }
-        )
-        self._say(f"{name}: {', '.join(part.tenants)}" if part.tenants else name)
-        self._write_run(None)
-
-    def _say(self, text: str) -> None:
-        assert self._clock is not None
-        print(f"fairshare: t = {max(0.0, self._clock.now_s()):5.1f} s  {text}", flush=True)
+        complete = self._conductor.run()
+        if complete:
+            self.end_load("complete")
+        return complete
 
     # --- the end
 
@@ -384,53 +249,41 @@ class Run:
         """Give up at once: keep what has been recorded so far, and leave no server behind."""
         if self.live is not None:
             self.live.close()
-        if self._recorder is not None:
-            self._recorder.settle()
-            self._recorder.flush()
+        if self._load is not None:
+            self._load.abandon()
+        if self._store is not None:
+            self._store.flush()
         self.stop_servers()
 
     def end_load(self, state: State) -> None:
-        """Send nothing more; settle what was due and not sent. The users may be killed after it."""
-        if self._load_ended:
-            return
-        self._load_ended = True
-        self.state = state
-        if self._clock is None:
-            return
-        now_s = self._clock.now_s()
-        if self._health is not None:
-            self._health.measure(False)
-        for load in self.loads.values():
-            load.cut(now_s)
-            load.end("the run ended first")
-        if self._phases:
-            last = self._phases[-1]
-            if last["end_s"] is None or last["end_s"] > now_s:
-                last["end_s"] = round(max(now_s, last["start_s"]), 6)
+        """Send nothing more; settle what was due and not sent. The users may be killed after it. Safe to call twice."""
+        if self._conductor is None:
+            self.state = state
+        elif not self._conductor.ended:
+            self.state = state
+            self._conductor.end("the run ended first")
 
     def finalise(self) -> None:
-        """Every record is in: write the files, stop the servers, analyse. Safe to call twice."""
+        """Every user has stopped: write the files, stop the servers, analyse. Safe to call twice."""
         if self._finalised:
             return
         self._finalised = True
-        if self._clock is None or self._recorder is None or self._directory is None:
+        if self._load is None or self._store is None or self._directory is None:
             self.stop_servers()
             return
-        gc.unfreeze()
-        for load in self.loads.values():
-            load.close()
-        if self._health is not None:
-            self._health.stop()
+        self._load.close()
         self._telemetry.end()
         self.stop_servers()
-        unwritten = self._recorder.close()
+        if self._flusher is not None:
+            self._flusher.kill()
+        unwritten = self._store.close()
         if self.live is not None:
             self.live.end(self._clock.now_s())
         try:
             if self._csv is not None:
                 self._csv.finish()
             if not unwritten:
-                self._recorder.count_saved_texts(load_tokenizer(self.profile.model.tokenizer))
+                self._store.count_texts(load_tokenizer(self.profile.model.tokenizer).counts)
             self._write_run(round(max(0.0, self._clock.now_s()), 6))
         except OSError as error:
             self.problem = f"{self._directory.path}: can't be written: {error.strerror}"
@@ -438,7 +291,7 @@ class Run:
             self.problem = str(error)
         if unwritten:
             self.problem = self._rescue(unwritten)
-        if self._options.report and self._phases:
+        if self._options.report and self._parts:
             self._analyse()
 
     def _rescue(self, unwritten: bytes) -> str:
@@ -474,14 +327,7 @@ class Run:
 
     def _write_run(self, ended_s: float | None) -> None:
         assert self._directory is not None
-        clock = self._clock if self._phases else None
-        worker = {
-            "index": 0,
-            "hostname": socket.gethostname(),
-            "pid": os.getpid(),
-            "clock_offset_s": 0.0,
-            "health": None if self._health is None else self._health.summary(),
-        }
+        clock = self._clock if self._parts else None
         self._directory.write_run(
             {
                 "schema": SCHEMA,
@@ -506,9 +352,12 @@ class Run:
                 "servers": self._deployed.describe(),
                 "t0": None if clock is None else {"unix_s": clock.unix_s, "monotonic_s": clock.monotonic_s},
                 "ended_s": ended_s,
-                "workers": [worker],
-                "phases": self._phases,
-                "asked": {tenant_id: {"scheduled": load.scheduled} for tenant_id, load in self.loads.items()},
+                "workers": [] if self._load is None else self._load.describe(),
+                "phases": self._parts,
+                "asked": {
+                    tenant_id: {"scheduled": count}
+                    for tenant_id, count in ({} if self._load is None else self._load.scheduled()).items()
+                },
                 "notes": [*self._notes, *self._telemetry.notes],
             }
         )
@@ -519,6 +368,8 @@ def _tell(text: str) -> None:
     print(f"fairshare: {text}", file=sys.stderr, flush=True)
 
 
-def _exhausted_s(queues: list[ArrivalQueue]) -> float:
-    """When the first of the tenants ran out of its number of requests; infinite while none has."""
-    return min((queue.exhausted_s for queue in queues if queue.exhausted_s is not None), default=math.inf)
+def flush_regularly(store: RecordStore) -> None:
+    """Write what is pending in the store, again and again."""
+    while True:
+        gevent.sleep(FLUSH_EVERY_S)
+        store.flush()

@@ -12,14 +12,14 @@ from gevent.event import Event
 from locust import User, task
 from locust.env import Environment
 
-from fairshare_locust.arrival import Arrival, ArrivalQueue, RowTimes, Window, arrival_queue
+from fairshare_locust.arrival import Arrival, ArrivalQueue, RowTimes, arrival_queue, shares
 from fairshare_locust.client.client import StreamingClient
 from fairshare_locust.client.dialects import DIALECTS, Ask
 from fairshare_locust.client.endpoint import Endpoint
 from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.clock import RunClock
 from fairshare_locust.live.tally import LoadGauges
-from fairshare_locust.plan import Phase
+from fairshare_locust.parts import PhaseTimes
 from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
 from fairshare_locust.profile.model import Tenant
 from fairshare_locust.profile.transform import scaled_arrival
@@ -72,7 +72,7 @@ class _Slot:
 
 
 class TenantLoad:
-    """A tenant's load in this process: its queue, its clients, and the account of every arrival.
+    """A tenant's load in this process, number `worker` of `workers`: its queue, its clients, every arrival's account.
 
     `scheduled` counts arrivals that were due; each of them ends in exactly one record.
     """
@@ -87,6 +87,8 @@ class TenantLoad:
         recorder: Recorder,
         clock: RunClock,
         environment: Environment,
+        worker: int = 0,
+        workers: int = 1,
     ) -> None:
         self.tenant = tenant
         self.scheduled = 0
@@ -96,6 +98,8 @@ class TenantLoad:
         self._times = times
         self._recorder = recorder
         self._clock = clock
+        self._worker = worker
+        self._workers = workers
         self._servers = servers
         self._dialect = DIALECTS[tenant.api]
         self._secret = api_key(tenant)
@@ -120,18 +124,26 @@ class TenantLoad:
 
     # --- phases
 
-    def begin(self, phase: Phase, window: Window, part_of: Callable[[float], str]) -> ArrivalQueue:
-        """Open the gate for a phase; `part_of` names the part of it that holds a time. Returns its queue."""
-        arrival = scaled_arrival(self.tenant.arrival, phase.load)
-        queue = self._queue = arrival_queue(arrival, self._seed, self.tenant.id, window, times=self._times)
-        queue.on_release = self._open_gate
-        self._slots = arrival.slots
-        self._prefix = phase.prefix
+    def begin(self, times: PhaseTimes, part_of: Callable[[float], str]) -> ArrivalQueue | None:
+        """Open the gate for a phase; `part_of` names the part of it that holds a time.
+
+        Returns the phase's queue; None if this process has no share of the tenant's load in it.
+        """
+        arrival = scaled_arrival(self.tenant.arrival, times.phase.load)
+        share = shares(self.tenant.id, arrival, self._workers)[self._worker]
+        self._queue = None
+        if share.slots:
+            self._queue = arrival_queue(
+                arrival, self._seed, self.tenant.id, times.window, times=self._times, share=share
+            )
+            self._queue.on_release = self._open_gate
+        self._slots = share.slots
+        self._prefix = times.phase.prefix
         self._part_of = part_of
         self._served.clear()
         self._next_turns.clear()
         self._open_gate()
-        return queue
+        return self._queue
 
     def _open_gate(self) -> None:
         gate, self._gate = self._gate, Event()
@@ -237,7 +249,7 @@ class TenantLoad:
         slot = self._held.pop(user, None)
         if slot is None:
             return
-        exchange = slot.exchange
+        exchange, clock = slot.exchange, self._clock.as_it_is()
         self._in_flight[exchange] = slot.arrival
         self.sent += 1
         try:
@@ -246,7 +258,9 @@ class TenantLoad:
             exchange.cancel("the run ended first")
             del self._in_flight[exchange]
             part_of, prefix = self._part_of, self._prefix
-            self._recorder.later(lambda: self._record(slot.arrival, slot.request, exchange, None, part_of, prefix))
+            self._recorder.later(
+                lambda: self._record(slot.arrival, slot.request, (exchange, clock), None, part_of, prefix)
+            )
             self._backed_off[user] = self._back_off(exchange)
             if slot.request.turn is not None and exchange.outcome == "ok":
                 self._continue(user, slot)
@@ -291,7 +305,7 @@ class TenantLoad:
         self,
         arrival: Arrival,
         request: PromptRequest,
-        exchange: Exchange | None,
+        sent: tuple[Exchange, RunClock] | None,
         unsent: tuple[Outcome, str, float] | None,
         part_of: Callable[[float], str],
         prefix: str,
@@ -300,12 +314,11 @@ class TenantLoad:
         record = make_record(
             tenant=self.tenant,
             phase=part_of(arrival.due_s),
-            worker=0,
+            worker=self._worker,
             index=arrival.index,
             request_id=self._request_id(arrival, request, prefix),
             scheduled_s=arrival.due_s,
-            clock=self._clock,
-            exchange=exchange,
+            sent=sent,
             unsent=unsent,
             request=request,
             endpoint=server.endpoint,
@@ -313,7 +326,7 @@ class TenantLoad:
             session=None if request.turn is None else self._id(arrival, prefix),
             secret=self._secret,
         )
-        self._recorder.finished(record, exchange, self.tenant)
+        self._recorder.finished(record, None if sent is None else sent[0], self.tenant)
 
 
 def _listener(environment: Environment, event: str, tenant_id: str) -> Callable[[Exchange, float], None] | None:

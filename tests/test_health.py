@@ -35,9 +35,8 @@ class _Sampler(HealthSampler):
     def __init__(self) -> None:
         self.now_s = 0.0
         clock = RunClock()
-        super().__init__(clock)
+        super().__init__(clock, lambda: True)
         self.stop()
-        self.measure(True)
         clock.now_s = lambda: self.now_s  # type: ignore[method-assign]
 
     def saw(self, lag_ms: float, at_s: float = 0.0) -> None:

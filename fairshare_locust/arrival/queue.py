@@ -1,21 +1,20 @@
 """Queues: what a tenant's slots take their next request from. They say when, and what was never taken.
 
-A queue belongs to one load process of several: process i of n deals the requests with index ≡ i modulo n, but a
-batch tenant has one process that deals them all. A queue does not wait, and knows no event loop: the caller says
-what time it is.
+A queue belongs to one load process, and deals the requests of its share. It does not wait, and knows no event loop:
+the caller says what time it is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from fairshare_locust.arrival.active import ActiveStretches
 from fairshare_locust.arrival.duration import Durations
 from fairshare_locust.arrival.schedule import Schedule, count_before, open_schedule
+from fairshare_locust.arrival.share import Share
 from fairshare_locust.arrival.trace import RowTimes
 from fairshare_locust.profile.arrivals import Arrival as ArrivalProcess
 from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
@@ -29,8 +28,9 @@ __all__ = [
     "OpenQueue",
     "Window",
     "arrival_queue",
-    "batch_worker",
 ]
+
+_ALL = Share(slots=0)  # of the requests; queues do not count slots
 
 # Times are rounded to a microsecond on records and in the run's phases; this much later is later there too.
 _JUST_AFTER_S = 2e-6
@@ -143,30 +143,30 @@ class OpenQueue(_Queue):
         *,
         active_s: tuple[tuple[float, ...], ...] = (),
         shed: bool = False,
-        worker: int = 0,
-        workers: int = 1,
+        share: Share = _ALL,
     ) -> None:
         super().__init__(window, active_s)
         self._schedule = schedule
         self._shed = shed
-        self._next = worker
-        self._step = workers
+        self._share = share
+        self._taken = 0
         self._limit = math.inf
         if window.requests is not None:
             self._limit = count_before(schedule, window.measure_s - window.start_s) + window.requests
 
     def _peek(self) -> Arrival | None:
-        if self._next >= self._limit:
+        index = self._share.index(self._taken)
+        if index >= self._limit:
             return None
-        due_s = self._window.start_s + self._schedule.due_s(self._next)
-        return Arrival(self._next, due_s) if due_s < self._end_s else None
+        due_s = self._window.start_s + self._schedule.due_s(index)
+        return Arrival(index, due_s) if due_s < self._end_s else None
 
     def take(self, now_s: float, *, first: bool) -> Arrival | None:
         """See ArrivalQueue. A request that is past due found no free slot, unless this one has been free all along."""
         arrival = self._peek()
         if arrival is None:
             return None
-        self._next += self._step
+        self._taken += 1
         if self._shed and not first and arrival.due_s < now_s:
             return Arrival(arrival.index, arrival.due_s, shed=True)
         return arrival
@@ -174,7 +174,7 @@ class OpenQueue(_Queue):
     def untaken(self) -> Iterator[Arrival]:
         """See ArrivalQueue."""
         while (arrival := self._peek()) is not None:
-            self._next += self._step
+            self._taken += 1
             yield arrival
 
     @property
@@ -204,18 +204,18 @@ class ClosedQueue(_Queue):
         window: Window,
         *,
         active_s: tuple[tuple[float, ...], ...] = (),
-        worker: int = 0,
-        workers: int = 1,
+        share: Share = _ALL,
     ) -> None:
         super().__init__(window, active_s)
         self._think = think
-        self._next = worker
-        self._step = workers
-        self._left = None if window.requests is None else len(range(worker, window.requests, workers))
+        self._share = share
+        self._taken = 0
+        self._left = None if window.requests is None else share.count_below(window.requests)
 
     def take(self, now_s: float, *, first: bool) -> Arrival | None:
         """See ArrivalQueue."""
-        asked_s = max(now_s, self._window.start_s) if first else now_s + self._think.at(self._next)
+        index = self._share.index(self._taken)
+        asked_s = max(now_s, self._window.start_s) if first else now_s + self._think.at(index)
         due_s = self._stretches.next_s(asked_s)
         counts = due_s >= self._window.measure_s
         if due_s == math.inf or (self._left == 0 and counts and due_s < self._end_s):
@@ -226,10 +226,9 @@ class ClosedQueue(_Queue):
             return None
         if self._left is not None and counts:
             self._left -= 1
-        arrival = Arrival(self._next, due_s)
-        self._next += self._step
+        self._taken += 1
         self._latest_due_s = max(self._latest_due_s, due_s)
-        return arrival
+        return Arrival(index, due_s)
 
     def untaken(self) -> Iterator[Arrival]:
         """See ArrivalQueue: a closed loop has nothing due that no slot takes."""
@@ -320,11 +319,6 @@ class BatchQueue(_Queue):
             yield arrival
 
 
-def batch_worker(tenant_id: str, workers: int) -> int:
-    """Which of so many load processes deals a batch tenant's requests, as a batch can't be split over several."""
-    return int.from_bytes(hashlib.sha256(tenant_id.encode()).digest()[:8], "big") % workers
-
-
 def arrival_queue(
     arrival: ArrivalProcess,
     seed: int,
@@ -332,10 +326,9 @@ def arrival_queue(
     window: Window,
     *,
     times: RowTimes | None = None,
-    worker: int = 0,
-    workers: int = 1,
+    share: Share = _ALL,
 ) -> ArrivalQueue:
-    """The queue of a tenant's window on load process `worker` of `workers`.
+    """The queue of a tenant's window, of one load process: the one with this share, which is not an empty one.
 
     `times` as in `open_schedule`, which see for the errors too.
     """
@@ -343,13 +336,11 @@ def arrival_queue(
     match arrival:
         case ClosedArrival():
             think = Durations(arrival.think_s, random_stream(seed, tenant_id, "arrival-think"))
-            return ClosedQueue(think, window, active_s=active_s, worker=worker, workers=workers)
+            return ClosedQueue(think, window, active_s=active_s, share=share)
         case BatchArrival():
             think = Durations(arrival.think_s, random_stream(seed, tenant_id, "arrival-think"))
-            if worker != batch_worker(tenant_id, workers):
-                window = replace(window, end_s=window.start_s)  # nothing is due in it
             return BatchQueue(arrival.size, think, window, active_s=active_s)
         case _:
             schedule = open_schedule(arrival, seed, tenant_id, times)
             shed = arrival.overflow == "shed"
-            return OpenQueue(schedule, window, active_s=active_s, shed=shed, worker=worker, workers=workers)
+            return OpenQueue(schedule, window, active_s=active_s, shed=shed, share=share)

@@ -30,13 +30,14 @@ class Monitor:
     def __init__(
         self,
         profile: Profile,
+        tally: LiveTally,
         status: Callable[[], RunStatus],
         loads: Callable[[], Mapping[str, LoadGauges]],
         telemetry_latest: Callable[[], Mapping[str, Any]],
         health: Callable[[], Mapping[str, Any] | None],
         terminal: TerminalView | None,
     ) -> None:
-        self.tally = LiveTally()
+        self.tally = tally
         # The pauses let a load process go on that has streams to read.
         self.view = LiveView(profile, self.tally, status, loads, telemetry_latest, health, pause=pacer().pause)
         self._terminal = terminal

@@ -2,6 +2,7 @@
 
 from fairshare_locust.record.record import OUTCOMES, RequestRecord
 from fairshare_locust.record.run_directory import RunDirectory
+from fairshare_locust.record.store import RecordStore
 from fairshare_locust.record.writer import RecordWriter
 
-__all__ = ["OUTCOMES", "RecordWriter", "RequestRecord", "RunDirectory"]
+__all__ = ["OUTCOMES", "RecordStore", "RecordWriter", "RequestRecord", "RunDirectory"]

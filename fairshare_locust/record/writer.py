@@ -21,9 +21,9 @@ class RecordWriter:
         self._lines: list[bytes] = []
         self._unwritten = b""
 
-    def append(self, line: bytes) -> None:
-        """Add one line, line end included. Touches no file."""
-        self._lines.append(line)
+    def append(self, lines: bytes) -> None:
+        """Add one line or several, line ends included. Touches no file."""
+        self._lines.append(lines)
 
     @property
     def pending(self) -> int:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -24,9 +21,9 @@ from fairshare_locust.arrival.queue import (
     OpenQueue,
     Window,
     arrival_queue,
-    batch_worker,
 )
 from fairshare_locust.arrival.schedule import ConstantSchedule
+from fairshare_locust.arrival.share import Share, shares
 from fairshare_locust.arrival.trace import RowTimes, TraceSchedule
 from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival, ConstantArrival, OpenArrival
 from fairshare_locust.profile.distribution import ConstantDuration, ExponentialDuration
@@ -184,15 +181,15 @@ def test_workers_together_deal_what_one_would(
 ) -> None:
     window = Window(start_s, start_s + 3, start_s + (10 if requests is None else math.inf), requests)
 
-    def all_of(worker: int, of: int) -> list[Arrival]:
+    def all_of(share: Share) -> list[Arrival]:
         times = RowTimes.alone(TIMES_S)
-        return take_all(arrival_queue(arrival, 7, "chat", window, times=times, worker=worker, workers=of))  # type: ignore[arg-type]
+        return take_all(arrival_queue(arrival, 7, "chat", window, times=times, share=share))  # type: ignore[arg-type]
 
-    alone = all_of(0, 1)
-    shares = [all_of(i, workers) for i in range(workers)]
-    assert sorted((a for share in shares for a in share), key=lambda a: a.index) == alone
-    for i, share in enumerate(shares):
-        assert all(a.index % workers == i for a in share)
+    alone = all_of(Share(1))
+    dealt = [all_of(share) for share in shares("chat", arrival, workers)]  # type: ignore[arg-type]
+    assert sorted((a for part in dealt for a in part), key=lambda a: a.index) == alone
+    for i, part in enumerate(dealt):
+        assert all(a.index % workers == i for a in part)
     assert [a.index for a in alone] == list(range(len(alone)))
     if requests is not None:
         assert sum(a.due_s >= window.measure_s for a in alone) == requests
@@ -201,7 +198,8 @@ def test_workers_together_deal_what_one_would(
 @given(workers=st.sampled_from([1, 2, 5]), requests=st.integers(1, 30))
 def test_workers_together_deal_a_closed_loops_requests(workers: int, requests: int) -> None:
     window = Window(0, 0, math.inf, requests)
-    queues = [ClosedQueue(thinking(0.0), window, worker=i, workers=workers) for i in range(workers)]
+    parts = shares("chat", ClosedArrival(concurrency=7), workers)
+    queues = [ClosedQueue(thinking(0.0), window, share=share) for share in parts]
     indices = [a.index for queue in queues for a in iter(lambda q=queue: q.take(0.0, first=False), None)]  # type: ignore[misc]
     assert sorted(indices) == list(range(requests))
 
@@ -249,7 +247,7 @@ def test_think_times_go_by_index() -> None:
     assert queue.take(0.0, first=False) == Arrival(1, 2.0)
     assert queue.take(10.0, first=True) == Arrival(2, 10.0)
     assert queue.take(10.0, first=False) == Arrival(3, 14.0)
-    others = ClosedQueue(Thinking(), Window(start_s=0, measure_s=0, end_s=100), worker=1, workers=3)
+    others = ClosedQueue(Thinking(), Window(start_s=0, measure_s=0, end_s=100), share=Share(1, (1,), 3))
     assert others.take(0.0, first=False) == Arrival(1, 2.0)
     assert others.take(0.0, first=False) == Arrival(4, 5.0)
 
@@ -303,7 +301,7 @@ def test_closed_runs_out_after_its_last_request_is_due() -> None:
 def test_more_workers_than_requests() -> None:
     window = Window(0, 0, math.inf, requests=2)
     assert [
-        ClosedQueue(thinking(0.0), window, worker=i, workers=5).take(0.0, first=True) is not None for i in range(5)
+        ClosedQueue(thinking(0.0), window, share=Share(1, (i,), 5)).take(0.0, first=True) is not None for i in range(5)
     ] == [
         True,
         True,
@@ -494,31 +492,6 @@ def test_no_batch_begins_before_the_last_one_has_ended(
         assert sum(due_s >= 2 for due_s in dues.values()) == requests
         assert slots.queue.exhausted_s is not None
         assert slots.queue.exhausted_s > max(dues.values())
-
-
-@settings(deadline=None)
-@given(tenant_id=st.text("abcdefgh", min_size=1), workers=st.sampled_from([1, 2, 5]))
-def test_one_process_deals_all_batches(tenant_id: str, workers: int) -> None:
-    dealing = batch_worker(tenant_id, workers)
-    for worker in range(workers):
-        queue = arrival_queue(BatchArrival(size=3), 7, tenant_id, _WINDOW, worker=worker, workers=workers)
-        expected = [Arrival(i, 0.0) for i in range(3)] if worker == dealing else [None] * 3
-        assert [queue.take(0, first=True) for _ in range(3)] == expected
-        assert list(queue.untaken()) == []
-        assert queue.admits(10) == (worker == dealing)
-
-
-def test_the_process_of_a_batch_tenant_is_known_everywhere() -> None:
-    """Whatever Python hashes with."""
-    ids = [f"tenant-{i}" for i in range(50)]
-    here = [batch_worker(tenant_id, 5) for tenant_id in ids]
-    assert set(here) == set(range(5))
-    code = (
-        "from fairshare_locust.arrival import batch_worker\nprint([batch_worker(f'tenant-{i}', 5) for i in range(50)])"
-    )
-    environment = {**os.environ, "PYTHONHASHSEED": "4242"}
-    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True)
-    assert out.stdout.strip() == str(here)
 
 
 def test_an_arrival_does_not_change() -> None:

@@ -1,0 +1,151 @@
+"""Conductor: runs a plan's phases over a load, one after another, and keeps the list of their parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gevent
+
+from fairshare_locust.clock import RunClock
+from fairshare_locust.load import Load
+from fairshare_locust.parts import Part, PhaseTimes
+from fairshare_locust.plan import Phase, phases_of
+from fairshare_locust.profile import Profile
+
+__all__ = ["Conductor"]
+
+_POLL_S = 0.02
+_LOOK_EVERY_S = 0.1
+
+
+class Conductor:
+    """Conducts one run. It waits in the greenlet that calls `run`; `end` may be called from another one.
+
+    Attributes:
+        parts: what has begun so far, as `phases` of `run.json`.
+        ended: nothing more is sent.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        load: Load,
+        clock: RunClock,
+        note: Callable[[str], None],
+        on_part: Callable[[Part], None],
+    ) -> None:
+        """`note` tells the user of something; `on_part` is told of each part that begins, named as on records."""
+        self._profile = profile
+        self._load = load
+        self._clock = clock
+        self._note = note
+        self._on_part = on_part
+        self.parts: list[dict[str, Any]] = []
+        self.ended = False
+
+    def run(self) -> bool:
+        """Run the phases, from t = 0 on. True if they came to their end, False if somebody ended them."""
+        plan = phases_of(self._profile)
+        for number, phase in enumerate(plan):
+            last = number == len(plan) - 1
+            self._run_phase(number, phase, last=last)
+            if self.ended:
+                return False
+            if phase.stop_if_slo_breaks and self._breaks(phase, last=last):
+                break
+        return True
+
+    def end(self, why: str) -> None:
+        """Send nothing more; the part that goes on ends now. Safe to call twice."""
+        if self.ended:
+            return
+        self.ended = True
+        now_s = self._clock.now_s()
+        self._load.end(why)
+        if self.parts:
+            last = self.parts[-1]
+            if last["end_s"] is None or last["end_s"] > now_s:
+                last["end_s"] = round(max(now_s, last["start_s"]), 6)
+
+    def _breaks(self, phase: Phase, *, last: bool) -> bool:
+        """Whether a tenant's SLO was broken in a phase that is over; if so, told."""
+        tenants = tuple(tenant for tenant in self._profile.tenants if tenant.id in phase.tenants)
+        broken = self._load.attainment.broken(phase.prefix, tenants)
+        if broken:
+            end = "" if last else "; the phases after it are left out"
+            self._note(f"{phase.prefix.rstrip('/')}: {'; '.join(map(str, broken))}{end}")
+        return bool(broken)
+
+    def _run_phase(self, number: int, phase: Phase, *, last: bool) -> None:
+        start_s = max(0.0, self._clock.now_s() + self._load.lead_s) if self.parts else 0.0
+        times = PhaseTimes(self._profile, phase, start_s)
+        if times.warmup is not None:
+            self._open_part(phase, times.warmup, measured=False)
+        self._load.begin_phase(number, start_s)
+        self._wait_until(times.window.measure_s)
+        end_s = times.window.end_s
+        for part in times.parts:
+            if self.ended:
+                return
+            self._open_part(phase, part, measured=bool(part.tenants))
+            if phase.requests is None:
+                self._wait_until(part.end_s)
+            else:
+                end_s = self._wait_exhausted(phase)
+        if not self.ended:
+            self._drain(phase, end_s, last=last)
+
+    def _drain(self, phase: Phase, end_s: float, *, last: bool) -> None:
+        self._open_part(phase, Part("drain", end_s, math.inf, ()), measured=False)
+        since_s = self._clock.now_s()
+        while not self._load.idle(since_s) and self._clock.now_s() < since_s + phase.drain_s:
+            gevent.sleep(_POLL_S)
+            if self.ended:
+                return
+        self._load.end_phase(f"not finished {phase.drain_s:g} s after the measurement")
+        if not last:
+            self.parts[-1]["end_s"] = round(self._clock.now_s(), 6)
+
+    def _wait_until(self, until_s: float) -> None:
+        while not self.ended and (left_s := until_s - self._clock.now_s()) > 0:
+            gevent.sleep(min(left_s, _LOOK_EVERY_S))
+
+    def _wait_exhausted(self, phase: Phase) -> float:
+        """Wait until every tenant has had its number of requests; the end of the stretch where all offer load."""
+        ends_s: Mapping[str, float | None] = {}
+        while not self.ended:
+            ends_s = self._load.exhausted_s()
+            if ends_s and all(end_s is not None and end_s <= self._clock.now_s() for end_s in ends_s.values()):
+                break
+            self._wait_until(self._clock.now_s() + _POLL_S)
+        known_s = {tenant_id: end_s for tenant_id, end_s in ends_s.items() if end_s is not None}
+        if self.ended or not known_s:
+            return self._clock.now_s()
+        first = min(known_s, key=known_s.__getitem__)
+        if max(known_s.values()) > known_s[first]:
+            self._note(
+                f"tenant {first!r} had its {phase.requests} requests first, {known_s[first]:.1f} s after t = 0; the "
+                "window ends there, with fewer requests of the others in it"
+            )
+        return min(known_s[first], self._clock.now_s())
+
+    def _open_part(self, phase: Phase, part: Part, *, measured: bool) -> None:
+        """A part of a phase begins, the one before it ends."""
+        start_s = round(part.start_s, 6)
+        if self.parts:
+            before = self.parts[-1]
+            before["end_s"] = start_s if before["end_s"] is None else before["end_s"]
+        named = Part(phase.prefix + part.name, part.start_s, part.end_s, part.tenants)
+        self.parts.append(
+            {
+                "name": named.name,
+                "start_s": start_s,
+                "end_s": None,
+                "measured": measured,
+                "tenants": list(part.tenants),
+                "load": phase.load,
+            }
+        )
+        self._on_part(named)

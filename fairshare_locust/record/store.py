@@ -1,0 +1,94 @@
+"""RecordStore: a run's records, and the answers whose tokens are still to be counted, in files that a full disk spares.
+
+It knows no event loop: its owner calls `flush` about twice a second.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+
+from fairshare_locust.record.record import RequestRecord
+from fairshare_locust.record.run_directory import replace_lines
+from fairshare_locust.record.writer import RecordWriter
+
+__all__ = ["FLUSH_EVERY_S", "RecordStore"]
+
+FLUSH_EVERY_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class RecordStore:
+    """Writes lines to two files: a RequestRecord each, and an answer each that came without a count of its tokens.
+
+    Attributes:
+        requests, texts: the files; the second is there only if a line was written to it.
+    """
+
+    def __init__(self, requests: Path, texts: Path) -> None:
+        self.requests = requests
+        self.texts = texts
+        self._records = RecordWriter(requests)
+        self._answers: RecordWriter | None = None
+        self._disk_trouble = False
+
+    def append(self, lines: bytes) -> None:
+        """Add records, line ends included. Touches no file."""
+        self._records.append(lines)
+
+    def append_texts(self, lines: bytes) -> None:
+        """Add answers, each `{"request_id": …, "text": …}`, line ends included."""
+        if self._answers is None:
+            self._answers = RecordWriter(self.texts)
+        self._answers.append(lines)
+
+    def flush(self) -> bool:
+        """Write what is pending; False, told once, while the disk does not take it."""
+        try:
+            self._records.flush()
+            if self._answers is not None:
+                self._answers.flush()
+        except OSError as error:
+            if not self._disk_trouble:
+                self._disk_trouble = True
+                _log.error("%s can't be written (%s); records are kept in memory", self.requests, error.strerror)
+            return False
+        if self._disk_trouble:
+            self._disk_trouble = False
+            _log.warning("%s can be written again; nothing was lost", self.requests)
+        return True
+
+    def close(self) -> bytes:
+        """Write everything; returns what of the records could not be written (nothing if all went well)."""
+        if not self.flush():
+            return self._records.unwritten
+        self._records.close()
+        if self._answers is not None:
+            self._answers.close()
+        return b""
+
+    def count_texts(self, count: Callable[[Sequence[str]], Sequence[int]]) -> None:
+        """Put the counts of the answers into their records; `count` gives the tokens of each of some texts."""
+        if self._answers is None:
+            return
+        texts: dict[str, str] = {}
+        with open(self.texts, "rb") as lines:
+            for line in lines:
+                saved = orjson.loads(line)
+                texts[saved["request_id"]] = saved["text"]
+        counts = dict(zip(texts, count(list(texts.values())), strict=True))
+        replace_lines(self.requests, lambda line: _with_count(line, counts))
+        self.texts.unlink()
+
+
+def _with_count(line: bytes, counts: Mapping[str, int]) -> bytes:
+    record = RequestRecord.from_json(line)
+    count = counts.get(record.request_id)
+    if count is None or record.tokens_from != "chunks":
+        return line
+    return replace(record, output_tokens=count, tokens_from="tokenizer").to_json()
