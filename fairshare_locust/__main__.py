@@ -35,6 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--plan", choices=sorted(PLANS), default="mixed", help="the phases to reckon with")
     serve = commands.add_parser("serve", help="start a profile's servers and stay; Ctrl-C stops them")
     serve.add_argument("profile", type=Path, metavar="PROFILE")
+    serve.add_argument(
+        "--listen",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to serve on, such as 0.0.0.0 for load from other hosts (default: %(default)s)",
+    )
     report = commands.add_parser(
         "report", help="(re)build a run's report, as python -m analysis report", add_help=False
     )
@@ -46,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "check":
             return _check(options.profile, options.plan)
         if options.command == "serve":
-            return _serve(options.profile)
+            return _serve(options.profile, options.listen)
         if options.command == "telemetry":
             return agent.serve(options)
     except FairshareError as error:
@@ -166,7 +172,7 @@ def _warn_of_length(profile: Profile, load: Sequence[Offered], console: Console)
             )
 
 
-def _serve(path: Path) -> int:
+def _serve(path: Path, address: str) -> int:
     from fairshare_locust.serving import deploy
 
     profile = load_profile(path)
@@ -177,7 +183,7 @@ def _serve(path: Path) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    deployed = deploy(profile, None)
+    deployed = deploy(profile, None, address)
     try:
         for tenant_id, servers in deployed.servers.items():
             print(f"{tenant_id}: {', '.join(server.endpoint for server in servers)}", flush=True)

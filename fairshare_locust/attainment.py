@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fairshare_locust.profile.model import Slo, Tenant
 from fairshare_locust.record import RequestRecord
@@ -62,6 +64,19 @@ class Attainment:
             self._scheduled[prefix, tenant.id] += 1
             self._met[prefix, tenant.id] += met
         return met
+
+    def counts(self) -> list[list[Any]]:
+        """All of it as `[phase, tenant id, met, scheduled]`, for JSON or msgpack."""
+        return [[*key, self._met[key], scheduled] for key, scheduled in self._scheduled.items()]
+
+    @classmethod
+    def of(cls, counts: Iterable[Sequence[Any]]) -> Attainment:
+        """What these, of one process or several, add up to."""
+        attainment = cls()
+        for phase, tenant_id, met, scheduled in counts:
+            attainment._met[phase, tenant_id] += met
+            attainment._scheduled[phase, tenant_id] += scheduled
+        return attainment
 
     def broken(self, prefix: str, tenants: tuple[Tenant, ...]) -> list[Broken]:
         """The SLOs that are broken in the phase with this prefix (`load-2/`). A tenant without requests broke none."""

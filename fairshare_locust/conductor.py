@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
 from fairshare_locust.clock import RunClock
 from fairshare_locust.load import Load
@@ -44,6 +45,7 @@ class Conductor:
         self._on_part = on_part
         self.parts: list[dict[str, Any]] = []
         self.ended = False
+        self._settled = Event()
 
     def run(self) -> bool:
         """Run the phases, from t = 0 on. True if they came to their end, False if somebody ended them."""
@@ -58,16 +60,18 @@ class Conductor:
         return True
 
     def end(self, why: str) -> None:
-        """Send nothing more; the part that goes on ends now. Safe to call twice."""
+        """Send nothing more; the part that goes on ends now. Returns when the load has ended, to each who calls it."""
         if self.ended:
+            self._settled.wait()
             return
         self.ended = True
         now_s = self._clock.now_s()
-        self._load.end(why)
         if self.parts:
             last = self.parts[-1]
             if last["end_s"] is None or last["end_s"] > now_s:
                 last["end_s"] = round(max(now_s, last["start_s"]), 6)
+        self._load.end(why)
+        self._settled.set()
 
     def _breaks(self, phase: Phase, *, last: bool) -> bool:
         """Whether a tenant's SLO was broken in a phase that is over; if so, told."""

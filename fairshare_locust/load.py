@@ -61,7 +61,11 @@ class Load(Protocol):
     """
 
     lead_s: float
-    attainment: Attainment
+
+    @property
+    def attainment(self) -> Attainment:
+        """See above."""
+        ...
 
     def begin(self, clock: RunClock) -> None:
         """t = 0 is known: the clock says so."""
@@ -89,6 +93,10 @@ class Load(Protocol):
 
     def close(self) -> None:
         """Every user has stopped: make the last records, leave nothing running."""
+        ...
+
+    def release(self, *, keep: bool) -> None:
+        """The records are in the run's files; `keep` if some are not, and copies elsewhere are to stay."""
         ...
 
     def abandon(self) -> None:
@@ -230,6 +238,9 @@ class LoadProcess:
         for load in self.loads.values():
             load.close()
         self._recorder.close()
+
+    def release(self, *, keep: bool) -> None:
+        """See Load: there are no copies."""
 
     # --- accounts
 

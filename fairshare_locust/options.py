@@ -116,11 +116,17 @@ def _seed(text: str) -> int | None:
 
 @dataclass(frozen=True)
 class EarlyOptions:
-    """What has to be known while the locustfile is imported, before Locust parses its command line."""
+    """What has to be known while the locustfile is imported, before Locust parses its command line.
+
+    Attributes:
+        profile_given: somebody has named the profile; else it is the default one.
+        worker: this process is to do what a master says.
+    """
 
     profile: Path
+    profile_given: bool
     asks_for_help: bool
-    distributed: str | None
+    worker: bool
 
 
 def early_options(arguments: list[str] | None = None) -> EarlyOptions:
@@ -130,15 +136,15 @@ def early_options(arguments: list[str] | None = None) -> EarlyOptions:
     """
     parser: Any = get_empty_argument_parser(add_help=False)
     add_options(parser)
+    parser.set_defaults(fairshare_profile=None)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("-V", "--version", action="store_true")
-    parser.add_argument("--master", action="store_true", env_var="LOCUST_MODE_MASTER")
     parser.add_argument("--worker", action="store_true", env_var="LOCUST_MODE_WORKER")
-    parser.add_argument("--processes", env_var="LOCUST_PROCESSES")
+    # With --processes and --worker, this process starts workers, and all of them have the same master elsewhere.
     parsed, _ = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    chosen = [name for name in ("master", "worker", "processes") if getattr(parsed, name)]
     return EarlyOptions(
         profile=Path(parsed.fairshare_profile or DEFAULT_PROFILE),
+        profile_given=bool(parsed.fairshare_profile),
         asks_for_help=parsed.help or parsed.version,
-        distributed=f"--{chosen[0]}" if chosen else None,
+        worker=parsed.worker,
     )

@@ -1,8 +1,8 @@
 """Locust's events → the parts of a run; the one place that knows their order.
 
-import of the locustfile   register: profile read, user classes made
-init                       options applied, prompts made, servers started or probed (headless)
-test_start                 a run is set up; slots will wait at the gate
+import of the locustfile   register: profile read, user classes made (a worker has none: its master tells it)
+init                       options applied, prompts made, servers started or probed (headless); a worker greets
+runner.start               a run is set up, on the workers too; slots will wait at the gate
 spawning_complete          t = 0; a greenlet runs the phases
 test_stopping, test_stop   the load has ended, every record is in: files, analysis
 quitting, quit             Ctrl-C and SIGTERM come this way; the report is printed last
@@ -14,6 +14,8 @@ import logging
 import os
 import signal
 import sys
+from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,11 +24,13 @@ import gevent
 import locust
 from locust.env import Environment
 from locust.event import EventHook
-from locust.exception import StopTest
-from locust.runners import STATE_CLEANUP, STATE_STOPPING, LocalRunner
+from locust.runners import STATE_CLEANUP, STATE_STOPPING, MasterRunner, WorkerRunner
+from locust.util.timespan import parse_timespan
 
+from fairshare_locust.distributed.fleet import Roster
+from fairshare_locust.distributed.worker import Worker
 from fairshare_locust.errors import FairshareError
-from fairshare_locust.live.profiles import Settings, profile_choices
+from fairshare_locust.live.profiles import profile_choices
 from fairshare_locust.live.prometheus import exposition
 from fairshare_locust.live.web import RunLink, check_start, install
 from fairshare_locust.options import Options, add_options, early_options
@@ -35,6 +39,7 @@ from fairshare_locust.profile import (
     Profile,
     load_profile,
     only_tenants,
+    resolved_yaml,
     scaled,
     with_duration,
     with_endpoint,
@@ -44,6 +49,8 @@ from fairshare_locust.run import Run
 from fairshare_locust.users import TenantUser, tenant_user_class
 
 __all__ = ["register"]
+
+_log = logging.getLogger(__name__)
 
 _EXIT_USAGE = 2
 _PROFILES = Path("profiles")  # what the web UI's form offers
@@ -73,15 +80,24 @@ def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
     if early.asks_for_help:
         namespace["TenantUser"] = TenantUser
         return
-    if early.distributed is not None:
-        _fail(f"{early.distributed} is not supported: one process makes the load; run without it")
     try:
+        if early.worker:
+            # Locust wants a user class; the tenants come with the master's run.
+            namespace["WaitingTenant"] = type("WaitingTenant", (TenantUser,), {"abstract": False, "tenant_id": ""})
+            given = resolved_yaml(load_profile(early.profile)) if early.profile_given else None
+            locust.events.init.add_listener(lambda environment, runner, **_: _work(environment, runner, given))
+            return
         profile = load_profile(early.profile)
     except FairshareError as error:
         _fail(str(error))
     for tenant in profile.tenants:
         namespace[tenant.class_name] = tenant_user_class(tenant)
     Plugin(plan, early.profile)
+
+
+def _work(environment: Environment, runner: Any, given_profile: str | None) -> None:
+    if isinstance(runner, WorkerRunner):  # else it only lists what there is
+        Worker(environment, runner, given_profile)
 
 
 class Plugin:
@@ -93,6 +109,7 @@ class Plugin:
         self._default_users = 0
         self._runs: list[Run] = []
         self._environment: Environment | None = None
+        self._roster: Roster | None = None
         self._prepared: Run | None = None
         self._run: Run | None = None
         self._finishing: Run | None = None
@@ -104,11 +121,13 @@ class Plugin:
     # --- before the load
 
     def _on_init(self, environment: Environment, runner: Any, web_ui: Any = None, **_: Any) -> None:
-        if not isinstance(runner, LocalRunner):
-            _fail("distributed runs are not supported: one process makes the load")
+        if isinstance(runner, WorkerRunner):  # of --processes: it has this process's memory, and no part of its work
+            Worker(environment, runner, None)
+            return
         self._environment = environment
+        if isinstance(runner, MasterRunner):
+            self._roster = Roster(environment, runner)
         events = environment.events
-        events.test_start.add_listener(self._on_test_start)
         events.spawning_complete.add_listener(self._on_spawning_complete)
         events.test_stopping.add_listener(self._on_test_stopping)
         events.test_stop.add_listener(self._on_test_stop)
@@ -124,43 +143,57 @@ class Plugin:
                 # Slots wait at the gate until all are there, so there is nothing to ramp up for.
                 parsed.spawn_rate = parsed.num_users
                 logging.getLogger("locust.runners").addFilter(_is_no_spawn_rate_warning)
+            self._start_users = runner.start
+            runner.start = self._start
             if parsed.headless:
                 parsed.only_summary = True
                 parsed.run_time = None  # it is the run's duration; the run ends itself
                 self._prepared = self._prepare(profile, parsed)
                 self._interrupt = gevent.signal_handler(signal.SIGINT, self._on_interrupt)
             elif web_ui is not None:
-                self._serve(web_ui, runner)
+                self._serve(web_ui)
         except FairshareError as error:
             _fail(str(error))
         except KeyboardInterrupt:
             print("fairshare: interrupted before any load was sent", file=sys.stderr, flush=True)
             sys.exit(_EXIT_INTERRUPTED)
 
-    def _serve(self, web_ui: Any, runner: Any) -> None:
+    def _serve(self, web_ui: Any) -> None:
         """Our pages in the web UI, and our fields in its form."""
         parsed: Any = web_ui.environment.parsed_options
         self._default_users = parsed.num_users
         install(web_ui, self._snapshot, self._links, self._metrics)
-        check_start(web_ui, lambda: profile_choices(_PROFILES, self._started_with), check=self._check)
-        start = runner.start
+        check_start(
+            web_ui, lambda: profile_choices(_PROFILES, self._started_with), prepare=self._prepare_form, undo=self._undo
+        )
 
-        def start_run(user_count: int, *args: Any, **kwargs: Any) -> Any:
-            # The number that the form came with is that of the profile it came with; another profile has its own.
-            web_ui._cancel_run_time_timer()  # it is the run's duration, warm-up and drain aside; the run ends itself
-            profile = self._profile(parsed)
-            if user_count != self._default_users:
-                profile = self._with_slots(profile, user_count)
-            return start(sum(slots_of(profile).values()), *args, **kwargs)
-
-        runner.start = start_run
-
-    def _check(self, settings: Settings) -> None:
-        """What the form asks for is a profile that can be planned, and no run is in its way. Raises FairshareError."""
+    def _prepare_form(self, form: Mapping[str, str]) -> None:
+        """Prepare the run that the form asks for, so that the page shows what is in its way. Raises FairshareError."""
         if self._busy():
             raise FairshareError("a run is still going on, or being analysed; stop it, and wait for its verdict")
-        profile = scaled(load_profile(settings.profile or self._started_with), settings.scale or 1.0)
-        apply_plan(self._plan, profile)
+        self._undo()
+        assert self._environment is not None
+        asked = Namespace(**vars(self._environment.parsed_options))
+        vars(asked).update({name: value for name, value in form.items() if name in vars(asked)})
+        run_time = form.get("run_time")
+        asked.run_time = parse_timespan(run_time) if run_time else None
+        profile = self._profile(asked)
+        users = int(form.get("user_count", self._default_users))
+        if users != self._default_users:
+            # The number that the form came with is that of the profile it came with; another profile has its own.
+            profile = self._with_slots(profile, users)
+        self._prepared = self._prepare(profile, asked)
+        try:
+            self._muster(self._prepared)
+        except FairshareError:
+            self._undo()
+            raise
+
+    def _undo(self) -> None:
+        """The run that was prepared is not wanted after all."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            prepared.discard()
 
     def _busy(self) -> bool:
         runner: Any = None if self._environment is None else self._environment.runner
@@ -222,27 +255,65 @@ class Plugin:
         run.prepare()
         return run
 
-    def _on_test_start(self, environment: Environment, **_: Any) -> None:
-        runner: Any = environment.runner
+    def _muster(self, run: Run) -> None:
+        """Have the workers, if there are any, make ready for the run. Raises FairshareError when too few can."""
+        if self._roster is not None and self._environment is not None:
+            parsed: Any = self._environment.parsed_options
+            base = resolved_yaml(load_profile(Options.of(parsed).profile))
+            run.muster(self._roster, max(1, parsed.expect_workers), base)
+
+    def _start(self, user_count: int, spawn_rate: float, *args: Any, **kwargs: Any) -> Any:
+        """Locust's `runner.start`, with a run behind it."""
+        assert self._environment is not None
+        if self._busy():
+            if self._roster is None:
+                return self._start_users(user_count, spawn_rate, *args, **kwargs)
+            return None  # Locust moves users when workers come and go; a run's are where their arrivals are
         try:
-            if self._prepared is None:  # started from the web UI
-                profile = self._with_slots(self._profile(environment.parsed_options), runner.target_user_count)
-                self._prepared = self._prepare(profile, environment.parsed_options)
-            run, self._prepared = self._prepared, None
+            if self._prepared is None:  # started by a key, or by somebody's code
+                parsed: Any = self._environment.parsed_options
+                self._prepared = self._prepare(self._profile(parsed), parsed)
+            run = self._prepared
+            if self._roster is not None and not run.mustered:
+                self._muster(run)
+            self._prepared = None
             self._run = run
             self._runs.append(run)
-            load = run.set_up()
-        except (FairshareError, OSError) as error:
-            environment.process_exit_code = _EXIT_USAGE
-            raise StopTest(str(error)) from error
+            self._environment.user_classes = self._user_classes(run)
+        except Exception as error:
+            if not isinstance(error, FairshareError | OSError):
+                _log.exception("the run can't begin")
+            self._give_up(str(error))
+            return None
+        if self._roster is not None:
+            self._environment.dispatcher_class = run.dispatcher
+        return self._start_users(sum(run.slots.values()), spawn_rate, *args, **kwargs)
+
+    def _user_classes(self, run: Run) -> list[type[Any]]:
+        """Set the run up; the classes of its tenants."""
+        assert self._environment is not None
+        loads = run.set_up()
+        known = {user_class.__name__: user_class for user_class in self._environment.user_classes}
         classes: list[type[Any]] = []
-        known = {user_class.__name__: user_class for user_class in environment.user_classes}
         for tenant in run.profile.tenants:
             user_class: Any = known.get(tenant.class_name) or tenant_user_class(tenant)
-            user_class.load = load.loads[tenant.id]
+            user_class.load = loads.get(tenant.id)
             user_class.fixed_count = run.slots[tenant.id]
             classes.append(user_class)
-        environment.user_classes = classes
+        return classes
+
+    def _give_up(self, why: str) -> None:
+        """The run can't begin: tell, and end the process of a headless one."""
+        assert self._environment is not None
+        for line in why.splitlines():
+            print(f"fairshare: {line}", file=sys.stderr, flush=True)
+        self._undo()
+        self._run = None
+        parsed: Any = self._environment.parsed_options
+        if parsed.headless:
+            self._environment.process_exit_code = _EXIT_USAGE
+            runner: Any = self._environment.runner
+            runner.quit()
 
     # --- the load and its end
 
@@ -313,8 +384,7 @@ class Plugin:
             runner.stop()
         while self._finishing is not None:  # in another greenlet: the process must not end before it has
             gevent.sleep(0.05)
-        if self._prepared is not None:
-            self._prepared.stop_servers()
+        self._undo()
 
     def _on_quit(self, **_: Any) -> None:
         parsed: Any = None if self._environment is None else self._environment.parsed_options

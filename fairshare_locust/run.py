@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +24,8 @@ from fairshare_locust import __version__
 from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.conductor import Conductor
+from fairshare_locust.distributed.fleet import Fleet, Roster
+from fairshare_locust.distributed.task import Task
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.live.monitor import Monitor
 from fairshare_locust.live.tally import LiveTally
@@ -36,11 +40,12 @@ from fairshare_locust.plan import apply_plan, phases_of, slots_of
 from fairshare_locust.profile import Profile, resolved_yaml
 from fairshare_locust.record import RecordStore, RunDirectory
 from fairshare_locust.record.run_directory import SCHEMA, replace_file
-from fairshare_locust.record.store import FLUSH_EVERY_S
+from fairshare_locust.record.store import FLUSH_EVERY_S, relabel
 from fairshare_locust.serving import Deployed, check_external, deploy, server_notes
 from fairshare_locust.serving.probe import api_key
 from fairshare_locust.telemetry import Telemetry
 from fairshare_locust.trace import load_traces
+from fairshare_locust.users import TenantLoad
 from fairshare_locust.workload import load_tokenizer, prepare_prompts
 
 __all__ = ["Run"]
@@ -73,6 +78,8 @@ class Run:
         self.report: str | None = None
         self.state: State = "running"
         self._prepared = Prepared({}, {}, {})
+        self._overhead_tokens: Mapping[str, int] = {}
+        self._fleet: tuple[Fleet, LiveTally] | None = None
         self._headless = bool(getattr(environment.parsed_options, "headless", True))
         self.live: Monitor | None = None
         self._deployed = Deployed({})
@@ -101,6 +108,7 @@ class Run:
         else:
             template_tokens = self.profile.deployment.simulator.chat_template_tokens
             overheads = {t.id: template_tokens if t.api == "openai_chat" else 0 for t in self.profile.tenants}
+        self._overhead_tokens = overheads
         prompts = prepare_prompts(self.profile, phases_of(self.profile), traces, overheads)
         directory = RunDirectory.create(self._options.out, self.profile.name)
         self._directory = directory
@@ -163,9 +171,19 @@ class Run:
         _tell(text)
 
     def stop_servers(self) -> None:
-        """Stop what was started, telemetry too; safe to call twice."""
+        """Stop what was started, telemetry too, and let workers go that wait for a start; safe to call twice."""
+        if self._fleet is not None and self._load is None:
+            self._fleet[0].release(keep=False)
         self._telemetry.abandon()
         self._deployed.stop()
+
+    def discard(self) -> None:
+        """The run that was prepared will not begin. Safe to call twice."""
+        self.stop_servers()
+        if self._directory is not None and self._load is None and self.state == "running":
+            self.state = "interrupted"
+            with contextlib.suppress(OSError):
+                self._write_run(0.0)
 
     @property
     def path(self) -> Path:
@@ -175,12 +193,41 @@ class Run:
 
     # --- the load
 
-    def set_up(self) -> LoadProcess:
-        """Make the tenants' loads; slots wait at their gate from now on."""
+    def muster(self, roster: Roster, wanted: int, base_profile: str) -> None:
+        """Have the workers make the load; see `Fleet.muster`."""
+        assert self._directory is not None
         tally = LiveTally()
-        load = LoadProcess(self.profile, self._prepared, self._open_store(), self._clock, self._environment, tally)
+        fleet = Fleet(roster, self.profile, self._prepared.traces, self._directory.path, tally, self.note)
+        task = Task.of(self._directory.path.name, self.profile, self._prepared, self._overhead_tokens)
+        fleet.muster(task, wanted, base_profile)
+        self._fleet = (fleet, tally)
+
+    @property
+    def mustered(self) -> bool:
+        """Whether workers are ready to make the load."""
+        return self._fleet is not None
+
+    @property
+    def dispatcher(self) -> Any:
+        """What puts Locust's users on the workers that have been mustered."""
+        assert self._fleet is not None
+        return self._fleet[0].dispatcher
+
+    def set_up(self) -> Mapping[str, TenantLoad]:
+        """Make the tenants' loads; slots wait at their gate from now on.
+
+        Returns the loads of this process, by tenant id: none if workers make them.
+        """
+        store = self._open_store()
+        if self._fleet is not None:
+            fleet, tally = self._fleet
+            fleet.attach(store)
+            self._conduct_with(fleet, tally)
+            return {}
+        tally = LiveTally()
+        load = LoadProcess(self.profile, self._prepared, store, self._clock, self._environment, tally)
         self._conduct_with(load, tally)
-        return load
+        return load.loads
 
     def _open_store(self) -> RecordStore:
         assert self._directory is not None
@@ -259,9 +306,10 @@ class Run:
         """Send nothing more; settle what was due and not sent. The users may be killed after it. Safe to call twice."""
         if self._conductor is None:
             self.state = state
-        elif not self._conductor.ended:
+            return
+        if not self._conductor.ended:
             self.state = state
-            self._conductor.end("the run ended first")
+        self._conductor.end("the run ended first")
 
     def finalise(self) -> None:
         """Every user has stopped: write the files, stop the servers, analyse. Safe to call twice."""
@@ -284,11 +332,14 @@ class Run:
                 self._csv.finish()
             if not unwritten:
                 self._store.count_texts(load_tokenizer(self.profile.model.tokenizer).counts)
+                if self._fleet is not None and any(phase.requests for phase in phases_of(self.profile)):
+                    relabel(self._directory.requests, self._parts)
             self._write_run(round(max(0.0, self._clock.now_s()), 6))
         except OSError as error:
             self.problem = f"{self._directory.path}: can't be written: {error.strerror}"
         except FairshareError as error:
             self.problem = str(error)
+        self._load.release(keep=bool(unwritten) or self.problem is not None)
         if unwritten:
             self.problem = self._rescue(unwritten)
         if self._options.report and self._parts:
@@ -297,6 +348,12 @@ class Run:
     def _rescue(self, unwritten: bytes) -> str:
         """Save records elsewhere that the run directory has no room for; what to tell the user."""
         assert self._directory is not None
+        if self._fleet is not None:
+            return (
+                f"{self._directory.requests} has no room for {len(unwritten)} bytes of records; the workers keep "
+                f"theirs: make room, copy each worker's {self._directory.path.name}/workers to "
+                f"{self._directory.path}, then: python -m analysis merge {self._directory.path}"
+            )
         requests = self._directory.requests
         rest = Path(tempfile.gettempdir()) / f"{self._directory.path.name}-requests-rest.jsonl"
         try:

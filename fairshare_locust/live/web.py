@@ -24,7 +24,7 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from locust.web import WebUI
 
 from fairshare_locust.errors import FairshareError
-from fairshare_locust.live.profiles import Settings, checked_form
+from fairshare_locust.live.profiles import checked_form
 
 __all__ = ["RunLink", "check_start", "install", "tenant_rows"]
 
@@ -173,7 +173,8 @@ def check_start(
     web_ui: WebUI,
     choices: Callable[[], Mapping[str, Path]],
     other_fields: Collection[str] = (),
-    check: Callable[[Settings], None] = lambda _: None,
+    prepare: Callable[[Mapping[str, str]], None] = lambda _: None,
+    undo: Callable[[], None] = lambda: None,
 ) -> None:
     """Have what is posted to Locust's /swarm checked before Locust acts on any of it; the page shows what is wrong.
 
@@ -181,7 +182,9 @@ def check_start(
         web_ui: Locust's.
         choices: the profiles on offer, as `profile_choices` gives them.
         other_fields: fields of the form that are neither Locust's nor ours.
-        check: looks at what the fields ask for, and raises FairshareError for what can't be.
+        prepare: is given the checked fields, makes ready for what they ask for, and raises FairshareError for what
+            can't be.
+        undo: is called when Locust does not start what was prepared.
     """
     app = _app(web_ui)
     start = app.view_functions["locust.swarm"]
@@ -191,13 +194,19 @@ def check_start(
             for name in request.form:
                 if name != "user_classes" and len(request.form.getlist(name)) > 1:
                     raise FairshareError(f"field {name[:60]!r}: found more than once; must be there once")
-            check(checked_form(request.form.to_dict(), choices(), other_fields))
+            form = request.form.to_dict()
+            checked_form(form, choices(), other_fields)
+            prepare(form)
         except FairshareError as error:
             return jsonify({"success": False, "message": str(error), "host": web_ui.environment.host})
         parsed: Any = web_ui.environment.parsed_options
         if not request.form.get("run_time"):
             parsed.run_time = None  # else the last run's would hold on
-        return start()
+        answer: Any = start()
+        web_ui._cancel_run_time_timer()  # type: ignore[no-untyped-call] # it is the run's duration; the run ends itself
+        if not (answer.is_json and (answer.get_json() or {}).get("success")):
+            undo()
+        return answer
 
     app.view_functions["locust.swarm"] = _as_open_as_locust(web_ui, checked_start)
 

@@ -12,7 +12,7 @@ import orjson
 
 from fairshare_locust.errors import RunDirectoryError
 
-__all__ = ["SCHEMA", "RunDirectory", "replace_file", "replace_lines"]
+__all__ = ["SCHEMA", "RunDirectory", "replace_file", "replace_lines", "worker_file"]
 
 SCHEMA = 1
 
@@ -25,6 +25,11 @@ def replace_file(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def worker_file(run: Path, worker: int, kind: str) -> Path:
+    """A load process's own file of a run's `requests` or `texts`, kept until the run's have all of it."""
+    return run / "workers" / f"{worker}-{kind}.jsonl"
 
 
 def _point_latest(latest: Path, name: str) -> None:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -16,7 +17,7 @@ from fairshare_locust.record.record import RequestRecord
 from fairshare_locust.record.run_directory import replace_lines
 from fairshare_locust.record.writer import RecordWriter
 
-__all__ = ["FLUSH_EVERY_S", "RecordStore"]
+__all__ = ["FLUSH_EVERY_S", "RecordStore", "relabel"]
 
 FLUSH_EVERY_S = 0.5
 
@@ -63,10 +64,15 @@ class RecordStore:
             _log.warning("%s can be written again; nothing was lost", self.requests)
         return True
 
+    @property
+    def unwritten(self) -> bytes:
+        """Records that are not in their file yet: they continue it, perhaps in the middle of a line."""
+        return self._records.unwritten
+
     def close(self) -> bytes:
         """Write everything; returns what of the records could not be written (nothing if all went well)."""
         if not self.flush():
-            return self._records.unwritten
+            return self.unwritten
         self._records.close()
         if self._answers is not None:
             self._answers.close()
@@ -92,3 +98,27 @@ def _with_count(line: bytes, counts: Mapping[str, int]) -> bytes:
     if count is None or record.tokens_from != "chunks":
         return line
     return replace(record, output_tokens=count, tokens_from="tokenizer").to_json()
+
+
+def relabel(requests: Path, parts: Sequence[Mapping[str, Any]]) -> None:
+    """Name each record's phase anew, by when it was scheduled.
+
+    Of several processes, none knows when the others have made their share of a number of requests, which ends the
+    measurement: that is known when all have.
+
+    Args:
+        parts: as `phases` of `run.json`.
+    """
+    by_phase: dict[str, list[Mapping[str, Any]]] = {}
+    for part in parts:
+        by_phase.setdefault(part["name"].rpartition("/")[0], []).append(part)
+
+    def with_label(line: bytes) -> bytes:
+        values = orjson.loads(line)
+        own = by_phase.get(values["phase"].rpartition("/")[0], [])
+        begun = [part for part in own if part["start_s"] <= values["scheduled_s"]]
+        if not begun or begun[-1]["name"] == values["phase"]:
+            return line
+        return replace(RequestRecord.from_json(line), phase=begun[-1]["name"]).to_json()
+
+    replace_lines(requests, with_label)

@@ -52,9 +52,9 @@ class Deployed:
             self.processes.pop().stop()
 
 
-def deploy(profile: Profile, logs: Path | None) -> Deployed:
-    """Start the profile's own server, with its log in the folder `logs`. Raises ServingError."""
-    process = SimulatorProcess(profile, None if logs is None else logs / "simulator.log")
+def deploy(profile: Profile, logs: Path | None, address: str = "127.0.0.1") -> Deployed:
+    """Start the profile's own server on `address`, with its log in the folder `logs`. Raises ServingError."""
+    process = SimulatorProcess(profile, None if logs is None else logs / "simulator.log", address)
     return Deployed({tenant.id: (process.server(tenant),) for tenant in profile.tenants}, [process])
 
 

@@ -21,7 +21,7 @@ from fairshare_locust.errors import ServingError
 from fairshare_locust.profile.model import Profile, Tenant
 from fairshare_locust.workload.tokenizer import Tokenizer
 
-__all__ = ["Found", "api_key", "probe", "prompt_overhead_tokens"]
+__all__ = ["Found", "api_key", "key_of", "probe", "prompt_overhead_tokens", "reach"]
 
 # Ways to ask for an answer of a fixed length and for all that a tenant asks, most exact first; the first that the
 # server takes is used. transformers serve reads a frequency_penalty as something else, so it gets none.
@@ -73,15 +73,20 @@ class Found:
 
 def api_key(tenant: Tenant) -> str | None:
     """The tenant's key from its environment variable. Raises ServingError when that is not set."""
-    if tenant.api_key_env is None:
+    return key_of(tenant.id, tenant.api_key_env)
+
+
+def key_of(tenant_id: str, variable: str | None) -> str | None:
+    """The same for a tenant of whom only this is known."""
+    if variable is None:
         return None
-    key = os.environ.get(tenant.api_key_env, "").strip()
+    key = os.environ.get(variable, "").strip()
     if not key:
         raise ServingError(
-            f"tenant {tenant.id!r}: api_key_env names {tenant.api_key_env}, which is not set; export it with the key"
+            f"tenant {tenant_id!r}: api_key_env names {variable}, which is not set; export it with the key"
         )
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ServingError(f"tenant {tenant.id!r}: the key in {tenant.api_key_env} has characters no HTTP header takes")
+        raise ServingError(f"tenant {tenant_id!r}: the key in {variable} has characters no HTTP header takes")
     return key
 
 
@@ -112,6 +117,16 @@ def prompt_overhead_tokens(tenant: Tenant, url: str, found: Found, tokenizer: To
         return None
     overhead = found.prompt_tokens - tokenizer.count(_PROMPT)
     return overhead if 0 <= overhead == longer_tokens - tokenizer.count(_LONGER_PROMPT) else None
+
+
+def reach(url: str) -> None:
+    """Raises ServingError when nobody listens at `url`, as seen from this host."""
+    endpoint = Endpoint.parse(url)
+    try:
+        socket.create_connection((endpoint.host, endpoint.port), _CONNECT_WITHIN_S).close()
+    except OSError as error:
+        why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise ServingError(f"{endpoint.url} can't be reached from {socket.gethostname()}: {why}") from error
 
 
 def _probe(model: str, tenant: Tenant, endpoint: Endpoint, key: str | None) -> Found:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fairshare_locust.client.dialects import ServerFamily
@@ -49,3 +50,14 @@ class Server:
             "max_model_len": self.max_model_len,
             "prompt_overhead_tokens": self.prompt_overhead_tokens,
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for JSON or msgpack."""
+        values = asdict(self)
+        return {**values, "family": {**values["family"], "takes": sorted(self.family.takes)}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Server:
+        """What `to_dict` made."""
+        family = ServerFamily(**{**values["family"], "takes": frozenset(values["family"]["takes"])})
+        return cls(**{**values, "family": family, "command": tuple(values["command"])})

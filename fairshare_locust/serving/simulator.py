@@ -31,8 +31,8 @@ class SimulatorProcess:
         dcgm_url: where its modelled GPU is exported, under the names of NVIDIA's DCGM exporter.
     """
 
-    def __init__(self, profile: Profile, log: Path | None) -> None:
-        """Start it and wait until it listens; without a log it writes to our standard error.
+    def __init__(self, profile: Profile, log: Path | None, address: str = "127.0.0.1") -> None:
+        """Start it and wait until it listens on `address`; without a log it writes to our standard error.
 
         Raises ServingError with the end of its log.
         """
@@ -42,7 +42,7 @@ class SimulatorProcess:
         adapters.pop(profile.model.name, None)
         options = orjson.dumps(asdict(profile.deployment.simulator)).decode()
         self.command = child_command(
-            *("fairshare_locust.simulator", "--port", "0", "--dcgm-port", "0", "--exit-with-parent"),
+            *("fairshare_locust.simulator", "--host", address, "--port", "0", "--dcgm-port", "0", "--exit-with-parent"),
             *("--model", profile.model.name, "--tokenizer", profile.model.tokenizer, "--options", options),
             *(f"--adapter={name}" for name in adapters),
         )
@@ -92,7 +92,8 @@ class SimulatorProcess:
             return ready
         except orjson.JSONDecodeError:
             end = [] if self._log is None else self._log.read_text(errors="replace").strip().splitlines()[-20:]
-            why = "\n".join(["its log ends:", *end]) if end else f"it said nothing within {_READY_WITHIN_S:g} s"
+            silent = "it ended" if readable else f"it said nothing within {_READY_WITHIN_S:g} s"
+            why = "\n".join(["its log ends:", *end]) if end else silent
             raise ServingError(f"the simulator did not start; {why}") from None
 
     def _keep_metrics(self) -> None:

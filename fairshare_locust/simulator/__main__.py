@@ -91,7 +91,8 @@ async def _listen(runner: web.AppRunner, host: str, port: int, option: str) -> s
         await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
     except OSError as error:
         raise ServingError(
-            f"simulator: can't listen on {host}:{port}: {error.strerror}; give another {option}, or 0 for a free one"
+            f"simulator: can't listen on {host}:{port}: {error.strerror}; give an address of this host, and another "
+            f"{option}, or 0 for a free one"
         ) from error
     address, bound_port = runner.addresses[0][:2]
     return f"http://[{address}]:{bound_port}" if ":" in address else f"http://{address}:{bound_port}"

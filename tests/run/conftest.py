@@ -91,10 +91,18 @@ class LocustProcess:
     """A Locust run under way."""
 
     def __init__(
-        self, folder: Path, profile: str, locustfile: str, arguments: tuple[str, ...], file_bytes: int | None
+        self,
+        folder: Path,
+        profile: str,
+        locustfile: str,
+        arguments: tuple[str, ...],
+        file_bytes: int | None,
+        *,
+        out: str = "runs",
+        group: bool = False,
     ) -> None:
-        self._out = folder / "runs"
-        path = folder / "profile.yaml"
+        self._out = folder / out
+        path = folder / f"{out}.yaml"
         path.write_text(profile)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "FAIRSHARE_"))}
         self.process = subprocess.Popen(
@@ -108,6 +116,7 @@ class LocustProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=group,
             # A limit on the size of files fails as a full disk does: some bytes are written, then none.
             preexec_fn=None if file_bytes is None else lambda: _limit_files(file_bytes),
         )
@@ -150,9 +159,9 @@ def start_locust(tmp_path: Path) -> Iterator[Callable[..., LocustProcess]]:
     started: list[LocustProcess] = []
 
     def start(
-        profile: str, *arguments: str, locustfile: str = "mixed.py", file_bytes: int | None = None
+        profile: str, *arguments: str, locustfile: str = "mixed.py", file_bytes: int | None = None, **more: Any
     ) -> LocustProcess:
-        process = LocustProcess(tmp_path, profile, locustfile, arguments, file_bytes)
+        process = LocustProcess(tmp_path, profile, locustfile, arguments, file_bytes, **more)
         started.append(process)
         return process
 

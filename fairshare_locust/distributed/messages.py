@@ -1,0 +1,84 @@
+"""Messages between master and workers, over Locust's own connection: their names, and what they carry.
+
+Every message names its run, but for the greetings. What is sent in one direction arrives in order or not at all.
+
+worker → master
+    hello         who this is: host, pid, packages, and the profile it was given, if any; repeated until welcomed
+    ping          number, sent_s
+    prepared      problems (none: it is ready), clock
+    enlisted      problem (none: it has its share)
+    progress      t_s, phase, idle, exhausted, scheduled, gauges; ten times a second
+    parcel        kind (requests, texts), offset, data: a piece of its file
+    phase-ended   phase, attainment
+    ended         scheduled, attainment, sizes of its files, health, clock; the records before it
+    leaving       why: it will send no more load
+
+master → worker
+    welcome       the greeting was heard
+    pong          number, sent_s, received_s, replied_s
+    prepare       the task
+    enlist        worker, workers: make this share's loads
+    begin         monotonic_s, unix_s of t = 0, on the master's clocks
+    phase         number, start_s
+    end-phase     number, why
+    end           why
+    have          kind, received: bytes of its file that the master has
+    release       keep: whether to keep its file; the run is over for it
+    dismiss       why: no part in this run (any more)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from locust.runners import DistributedRunner
+
+__all__ = ["FILES", "FROM_MASTER", "FROM_WORKER", "PREFIX", "Handler", "listen"]
+
+PREFIX = "fairshare-"
+FILES = ("requests", "texts")
+"""A worker's files, by kind."""
+
+FROM_WORKER = (
+    "hello",
+    "ping",
+    "prepared",
+    "enlisted",
+    "progress",
+    "parcel",
+    "phase-ended",
+    "ended",
+    "leaving",
+)
+FROM_MASTER = (
+    "welcome",
+    "pong",
+    "prepare",
+    "enlist",
+    "begin",
+    "phase",
+    "end-phase",
+    "end",
+    "have",
+    "release",
+    "dismiss",
+)
+
+Handler = Callable[[str, dict[str, Any]], None]
+
+
+def listen(runner: DistributedRunner, names: tuple[str, ...], handler: Handler) -> None:
+    """Have `handler` called with the sender's id and the data of each message of these names.
+
+    It is called in the greenlet that reads all messages, one after another, so it must not wait.
+    """
+
+    def listener(name: str) -> Callable[..., None]:
+        def heard(msg: Any, **_: Any) -> None:
+            handler(msg.node_id, {"message": name, **(msg.data or {})})
+
+        return heard
+
+    for name in names:
+        runner.register_message(PREFIX + name, listener(name))
