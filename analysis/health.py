@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +17,12 @@ __all__ = [
     "Check",
     "Verdict",
     "cache_checks",
+    "clock_checks",
+    "end_checks",
     "judge",
+    "merged_since",
     "process_checks",
+    "process_name",
     "record_checks",
     "state_check",
     "tenant_checks",
@@ -28,10 +33,13 @@ SEND_LAG_LIMIT_OF_TTFT = 0.05
 STALL_LIMIT_MS = 200.0  # one stall is no percentile of a long run, but every request in it is off by as much
 EVENT_LOOP_LAG_LIMIT_MS = 10.0
 CPU_LIMIT = 0.90
+CLOCK_LIMIT_MS = 10.0
 SHORTFALL_LIMIT = 0.02
 HIT_RATE_DRIFT_LIMIT = 0.05
 
 _SLOW_SECONDS_NAMED = 5
+_GONE = {"lost": "was lost", "left": "left"}
+_MORE_PROCESSES = "use more load processes (--processes 2, or more workers)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +146,8 @@ def tenant_checks(tenant: str, counted: Tally, send_lag: Latency, ttft: Latency)
             ok=lag_ms <= limit_ms,
             finding=f"{tenant}: send lag p99 {lag_ms:,.1f} ms over {send_lag.count:,} requests "
             f"(limit {limit_ms:,.1f} ms)",
-            advice="requests went out late: raise max_in_flight if all its slots were busy, else lower the rate, or "
-            "free the machine of other work",
+            advice="requests went out late: raise max_in_flight if all its slots were busy, else lower the rate, "
+            f"{_MORE_PROCESSES}, or free the machine of other work",
         )
     if counted.scheduled:
         shortfall = abs(counted.scheduled - counted.punctual) / counted.scheduled
@@ -167,18 +175,49 @@ def tenant_checks(tenant: str, counted: Tally, send_lag: Latency, ttft: Latency)
         )
 
 
-def record_checks(requests: Requests, tenants: Sequence[str], asked: Mapping[str, Any], state: str) -> Iterator[Check]:
+def merged_since(
+    requests: Requests, tenants: Sequence[str], asked: Mapping[str, Any], workers: Iterable[Mapping[str, Any]]
+) -> dict[str, int]:
+    """Records of lost load processes that came after the run's end, by the tenants that have any.
+
+    Of a lost process `run.json` counts as fallen due what was on record then. What was merged in later is beyond
+    that, and no more than what was missing.
+    """
+    losses = [worker.get("lost") or {} for worker in workers if worker.get("state") in _GONE]
+    found = {}
+    for tenant, count in _counts(requests, tenants).items():
+        told = [loss["tenants"][tenant]["requests"] for loss in losses if tenant in (loss.get("tenants") or {})]
+        due = (asked.get(tenant) or {}).get("scheduled")
+        if due is not None and told:
+            beyond = count - due
+            found[tenant] = beyond if None in told else min(beyond, sum(told))
+    return {tenant: count for tenant, count in found.items() if count > 0}
+
+
+def _counts(requests: Requests, tenants: Sequence[str]) -> dict[str, int]:
+    """Records of each tenant."""
+    return dict(zip(tenants, np.bincount(requests.tenant, minlength=len(tenants)).tolist(), strict=True))
+
+
+def record_checks(
+    requests: Requests,
+    tenants: Sequence[str],
+    asked: Mapping[str, Any],
+    state: str,
+    merged: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[Check]:
     """Whether there is exactly one record of every request that fell due.
 
     Args:
         asked: `run.json`'s schedule entries that fell due, per tenant; a running run does not know them yet.
+        merged: see `merged_since`; they fell due too.
     """
-    counts = np.bincount(requests.tenant, minlength=len(tenants))
-    for code, tenant in enumerate(tenants):
-        due = (asked.get(tenant) or {}).get("scheduled")
-        if due is None or state == "running":
+    for tenant, count in _counts(requests, tenants).items():
+        known = (asked.get(tenant) or {}).get("scheduled")
+        if known is None or state == "running":
             continue
-        lost = due - int(counts[code])
+        due = known + merged.get(tenant, 0)
+        lost = due - count
         yield Check(
             name="lost records",
             subject=tenant,
@@ -186,7 +225,7 @@ def record_checks(requests: Requests, tenants: Sequence[str], asked: Mapping[str
             limit=0,
             unit="",
             ok=lost == 0,
-            finding=f"{tenant}: {due:,} requests fell due, {int(counts[code]):,} are on record",
+            finding=f"{tenant}: {due:,} requests fell due, {count:,} are on record",
             advice=(
                 f"{lost:,} are lost: look in the log for a lost load process or a full disk, and run again"
                 if lost > 0
@@ -216,6 +255,76 @@ def record_checks(requests: Requests, tenants: Sequence[str], asked: Mapping[str
     )
 
 
+def process_name(worker: Mapping[str, Any]) -> str:
+    """A load process in words: its number, and its host if that is known."""
+    host = worker.get("hostname")
+    return f"load process {worker.get('index', 0)}" + (f" ({host})" if host else "")
+
+
+def end_checks(workers: Sequence[Mapping[str, Any]], merged: Mapping[str, int]) -> Iterator[Check]:
+    """Whether each of several load processes came to its end, and what is missing of one that did not.
+
+    Args:
+        merged: see `merged_since`.
+    """
+    for worker in workers:
+        state = worker.get("state")
+        gone = state in _GONE
+        if not gone and (state != "complete" or len(workers) < 2):
+            continue
+        yield Check(
+            name="came to its end",
+            subject=f"load process {worker.get('index', 0)}",
+            value=float(not gone),
+            limit=1,
+            unit="",
+            ok=not gone,
+            finding=_loss(worker, merged) if gone else f"{process_name(worker)} came to its end",
+            advice="run again; see that worker's log and machine",
+        )
+
+
+def _loss(worker: Mapping[str, Any], merged: Mapping[str, int]) -> str:
+    """When and why a load process went, and what is missing since."""
+    lost = worker.get("lost") or {}
+    at = "" if lost.get("since_s") is None else f" at {lost['since_s']:.1f} s"
+    why = f" ({lost['why']})" if lost.get("why") else ""
+    tenants = lost.get("tenants") or {}
+    missing = [
+        f"of {tenant} {_number(loss['requests'])} requests in {loss['seconds']:.1f} s"
+        for tenant, loss in tenants.items()
+    ]
+    said = f"{', '.join(missing)} are missing" if missing else "nothing of it is missing"
+    since = [f"{merged[tenant]:,} of {tenant}" for tenant in tenants if tenant in merged]
+    found = f", less what was merged since: {', '.join(since)}" if since else ""
+    return f"{process_name(worker)} {_GONE[worker['state']]}{at}{why}: {said}{found}"
+
+
+def _number(requests: int | None) -> str:
+    return "an unknown number of" if requests is None else f"{requests:,}"
+
+
+def clock_checks(workers: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """Whether several load processes have the same clock. One whose clock is not known is not checked."""
+    for worker in workers if len(workers) > 1 else ():
+        uncertainty_s = (worker.get("clock") or {}).get("uncertainty_s")
+        if uncertainty_s is None:
+            continue
+        uncertainty_ms = uncertainty_s * 1e3
+        yield Check(
+            name="clock uncertainty",
+            subject=f"load process {worker.get('index', 0)}",
+            value=uncertainty_ms,
+            limit=CLOCK_LIMIT_MS,
+            unit="ms",
+            ok=uncertainty_ms <= CLOCK_LIMIT_MS,
+            finding=f"{process_name(worker)}: its clock is known to {uncertainty_ms:,.1f} ms "
+            f"(limit {CLOCK_LIMIT_MS:g} ms)",
+            advice="requests of different load processes were due at times that differ by as much: see whether the "
+            "network between master and worker is slow or busy, or run them nearer to each other",
+        )
+
+
 def process_checks(workers: Iterable[Mapping[str, Any]], requests: Requests) -> Iterator[Check]:
     """Whether each load process kept up. One without samples is not checked."""
     for worker in workers:
@@ -233,7 +342,7 @@ def process_checks(workers: Iterable[Mapping[str, Any]], requests: Requests) -> 
                 unit="ms",
                 ok=lag_ms <= EVENT_LOOP_LAG_LIMIT_MS,
                 finding=f"{subject}: event-loop lag p99 {lag_ms:,.1f} ms (limit {EVENT_LOOP_LAG_LIMIT_MS:g} ms){slow}",
-                advice="lower the rate, or free the machine of other work",
+                advice=f"lower the rate, {_MORE_PROCESSES}, or free the machine of other work",
             )
             stall_ms = health["event_loop_lag_ms"]["max"]
             yield Check(
@@ -256,7 +365,7 @@ def process_checks(workers: Iterable[Mapping[str, Any]], requests: Requests) -> 
                 unit="",
                 ok=share <= CPU_LIMIT,
                 finding=f"{subject}: CPU p95 {share:.0%} of its core (limit {CPU_LIMIT:.0%})",
-                advice="lower the rate, or use a faster machine",
+                advice=f"lower the rate, {_MORE_PROCESSES}, or use a faster machine",
             )
 
 

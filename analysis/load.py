@@ -16,7 +16,18 @@ from analysis.telemetry import Telemetry, read_telemetry
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RunDirectory
 
-__all__ = ["LocustCounts", "Phase", "Profile", "Run", "Slo", "Tenant", "load_run", "phase_of"]
+__all__ = [
+    "LocustCounts",
+    "Phase",
+    "Profile",
+    "Run",
+    "Slo",
+    "Tenant",
+    "load_run",
+    "open_run",
+    "phase_of",
+    "read_profile",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +114,25 @@ class Run:
         return str(self.info.get("state", "running"))
 
 
+def open_run(path: Path) -> RunDirectory:
+    """The run directory at a path. Raises RunDirectoryError when there is none."""
+    directory = RunDirectory(path)
+    if not path.is_dir():
+        raise RunDirectoryError(f"{str(path)!r} is no run directory: there is no such folder")
+    if not directory.run_json.exists():
+        raise RunDirectoryError(f"{str(path)!r} is no run directory: it has no run.json")
+    return directory
+
+
 def load_run(path: Path, progress: Callable[[float], None] = lambda _: None) -> Run:
     """Read a run directory, complete or not.
 
     Raises RunDirectoryError when it is none, or one of its files can't be understood.
     """
+    open_run(path)
     directory = RunDirectory(path.resolve())
-    if not directory.path.is_dir():
-        raise RunDirectoryError(f"{str(path)!r} is no run directory: there is no such folder")
-    if not directory.run_json.exists():
-        raise RunDirectoryError(f"{str(path)!r} is no run directory: it has no run.json")
     info = directory.read_run()
-    profile = _read_profile(directory.profile)
+    profile = read_profile(directory.profile)
     return Run(
         path=directory.path,
         info=info,
@@ -126,8 +144,11 @@ def load_run(path: Path, progress: Callable[[float], None] = lambda _: None) -> 
     )
 
 
-def _read_profile(path: Path) -> Profile:
-    """Only what the numbers need: a run of an engine or a workload unknown here can still be analysed."""
+def read_profile(path: Path) -> Profile:
+    """Only what the numbers need: a run of an engine or a workload unknown here can still be analysed.
+
+    Raises RunDirectoryError when it can't be understood.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         weights = (content.get("fairness") or {}).get("service_weights") or {}

@@ -19,7 +19,19 @@ import pyarrow.json as pj
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record.record import OUTCOMES, SCHEMA
 
-__all__ = ["NEVER", "OK", "SHED", "TOKEN_SOURCES", "Failure", "Int64s", "Mask", "Requests", "read_requests"]
+__all__ = [
+    "NEVER",
+    "OK",
+    "SHED",
+    "TOKEN_SOURCES",
+    "Failure",
+    "Int32s",
+    "Int64s",
+    "Mask",
+    "Requests",
+    "read_requests",
+    "record_lines",
+]
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -165,6 +177,29 @@ def read_requests(path: Path, tenants: Sequence[str], progress: Callable[[float]
     return reader.requests()
 
 
+def record_lines(path: Path, tenants: Sequence[str]) -> Iterator[tuple[str | None, bytes]]:
+    """Every line of a `requests.jsonl` that holds a record, line end included, with what tells requests apart.
+
+    That is the phase and the id, as for `Requests.duplicates`; a last line that a crash has torn has None, as it
+    stands there. Memory holds one slab. Raises RunDirectoryError as `read_requests` does.
+    """
+    reader = _Reader(path, tenants)
+    for slab, _ in _slabs(path):
+        before = reader.lines
+        table = reader.add(slab)
+        reader.forget()
+        if reader.incomplete_lines:
+            yield None, slab
+            return
+        lines = [line for line in slab.splitlines(keepends=True) if line.strip()]
+        if len(lines) != table.num_rows:
+            number, reason = _first_line_of_other_than_one(slab)
+            raise reader.error(before + number, reason)
+        names = zip(table.column("phase").to_pylist(), table.column("request_id").to_pylist(), strict=True)
+        for (phase, request_id), line in zip(names, lines, strict=True):
+            yield f"{phase}\n{request_id}", line if line.endswith(b"\n") else line + b"\n"
+
+
 def _slabs(path: Path) -> Iterator[tuple[bytes, float]]:
     """Pieces of whole lines, and the share of the file read after each; what follows the last line end comes last."""
     if not path.exists():
@@ -208,32 +243,40 @@ class _Reader:
         self.sessions: list[pa.Array] = []
         self.failures: Counter[Failure] = Counter()
 
-    def add(self, slab: bytes) -> None:
-        """Take in one slab of lines; one without a line end is the last, and may be incomplete."""
+    def add(self, slab: bytes) -> pa.Table:
+        """Take in one slab of lines and return its rows; one without a line end is the last, and may be incomplete."""
         if not slab.endswith(b"\n"):
             try:
                 orjson.loads(slab)
             except orjson.JSONDecodeError:
                 self.incomplete_lines = 1
-                return
+                return _COLUMNS.empty_table()
         try:
             table = _parse(slab)
         except pa.ArrowInvalid:
             line, reason = _first_broken_line(slab)
-            raise self._error(self.lines + line, reason) from None
+            raise self.error(self.lines + line, reason) from None
         if table.num_rows:
             self._add_table(table, slab)
         self.lines += slab.count(b"\n")
+        return table
 
-    def _error(self, line: int, reason: str) -> RunDirectoryError:
-        return RunDirectoryError(f"{self.path}, line {line}: {reason}; mend or delete this line, then build again")
+    def forget(self) -> None:
+        """Give up the columns of what was added; it has been checked."""
+        self.parts.clear()
+        self.ids.clear()
+        self.sessions.clear()
+
+    def error(self, line: int, reason: str) -> RunDirectoryError:
+        """What is wrong with a line, by its number in the file from 1."""
+        return RunDirectoryError(f"{self.path}, line {line}: {reason}; mend or delete this line, then try again")
 
     def _fail_where(self, wrong: Mask, slab: bytes, reason: str | Callable[[int], str]) -> None:
         """Raise for the first row that is wrong; `reason` may depend on the row."""
         if wrong.any():
             row = int(wrong.argmax())
             line = self.lines + _line_of_row(slab, row)
-            raise self._error(line, reason if isinstance(reason, str) else reason(row))
+            raise self.error(line, reason if isinstance(reason, str) else reason(row))
 
     def _add_table(self, table: pa.Table, slab: bytes) -> None:
         for name in _REQUIRED:
@@ -378,6 +421,17 @@ def _first_broken_line(slab: bytes) -> tuple[int, str]:
         except pa.ArrowInvalid:
             return bad, f"{field.name} must be {_TYPE_WORDS[field.type]}, found {record[field.name]!r}"
     return bad, "no record"
+
+
+def _first_line_of_other_than_one(slab: bytes) -> tuple[int, str]:
+    """Number (from 1) of the first line that is not one JSON value: the reader takes several on a line for rows."""
+    for number, line in enumerate(slab.splitlines(), 1):
+        try:
+            if line.strip():
+                orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            return number, f"a line holds one record ({error})"
+    return 1, "a line from here on holds more or less than one record"
 
 
 _TYPE_WORDS = {

@@ -30,6 +30,7 @@ from analysis.timeline import edges_every, spans_between, timeline
 from analysis.tokens import tabulate
 from analysis.traces import Trace, traces
 from analysis.window import Window, Windows, find_windows, measured_parts, parts_by_load
+from analysis.workers import Sent, compare, describe_workers
 from fairshare_locust.record.record import OUTCOMES
 
 __all__ = ["SCHEMA", "Curves", "Span", "Summary", "Timeline", "summarise"]
@@ -165,7 +166,7 @@ def summarise(run: Run, progress: Callable[[float], None] = lambda _: None) -> S
     server = describe_server(run.telemetry, basis, windows, own_parts)
     content = {
         "schema": SCHEMA,
-        "run": _run(run),
+        "run": {**_run(run), **_processes(run, basis, windows)},
         "verdict": _verdict(run, windows, known_until_s, described, server).as_json(),
         "window": _window(run, choice, basis),
         "tenants": tenants,
@@ -256,6 +257,29 @@ def _run(run: Run) -> dict[str, Any]:
         "servers": servers,
         "phases": run.info.get("phases") or [],
         "notes": run.info.get("notes") or [],
+    }
+
+
+def _processes(run: Run, basis: Basis, windows: Windows) -> dict[str, Any]:
+    """Each load process, and how the TTFT of its requests compares with that of the others'."""
+    requests, ttft_ms = basis.requests, basis.latencies["ttft_ms"]
+    sent = []
+    for code, (tenant, window) in enumerate(zip(basis.profile.tenants, windows.tenants, strict=True)):
+        got = np.flatnonzero(basis.scheduled([(code, window)]) & ~np.isnan(ttft_ms))
+        sent.append(
+            Sent(
+                tenant=tenant.id,
+                window=window,
+                worker=requests.worker[got],
+                scheduled_ns=requests.scheduled_ns[got],
+                ttft_ms=ttft_ms[got],
+            )
+        )
+    chosen = basis.scheduled(enumerate(windows.tenants))
+    workers = run.info.get("workers") or []
+    return {
+        "processes": list(describe_workers(workers, requests, chosen, basis.latencies["send_lag_ms"])),
+        "ttft_by_process": [comparison.as_json() for comparison in compare(sent)],
     }
 
 
@@ -411,8 +435,12 @@ def _verdict(
     for tenant, window, each in zip(tenants, windows.tenants, described, strict=True):
         if window or not windows.whole:
             checks += health.tenant_checks(tenant, each.counted, each.send_lag, each.ttft)
-    checks += health.process_checks(run.info.get("workers") or [], run.requests)
-    checks += health.record_checks(run.requests, tenants, run.info.get("asked") or {}, run.state)
+    workers, asked = run.info.get("workers") or [], run.info.get("asked") or {}
+    merged = health.merged_since(run.requests, tenants, asked, workers)
+    checks += health.end_checks(workers, merged)
+    checks += health.clock_checks(workers)
+    checks += health.process_checks(workers, run.requests)
+    checks += health.record_checks(run.requests, tenants, asked, run.state, merged)
     checks += health.cache_checks(server["endpoints"] if server else {})
     return health.judge(checks)
 

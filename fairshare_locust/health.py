@@ -22,15 +22,15 @@ _SMALLEST_MS = 0.01
 
 
 class HealthSampler:
-    """Samples event-loop lag and CPU of this process, and counts what it finds while `measuring` says so.
+    """Samples event-loop lag and CPU of this process, and counts what is of a time that `measured` says yes to.
 
     Lag is how much later than asked a sleeping greenlet wakes: every stamp may be late by as much. CPU is the
     process's own time over each second, as a share of one core.
     """
 
-    def __init__(self, clock: RunClock, measuring: Callable[[], bool]) -> None:
+    def __init__(self, clock: RunClock, measured: Callable[[float], bool]) -> None:
         self._clock = clock
-        self._measuring = measuring
+        self._measured = measured
         self._lag_bins: dict[int, int] = {}
         self._lag_max_ms: float | None = None
         self._cpu_shares: list[int] = [0] * 201  # by whole percent of a core, the last for 200 % and more
@@ -65,10 +65,10 @@ class HealthSampler:
 
     def _sample_lag(self) -> None:
         while True:
-            before = self._measuring()
             asked = time.monotonic() + _LAG_EVERY_S
+            due_s = self._clock.now_s() + _LAG_EVERY_S
             gevent.sleep(_LAG_EVERY_S)
-            if before or self._measuring():  # a stall may hide the end of what is measured
+            if self._measured(due_s):  # then, not now: a stall may hide the end of what is measured
                 self._lag((time.monotonic() - asked) * 1000)
 
     def _lag(self, lag_ms: float) -> None:
@@ -94,7 +94,7 @@ class HealthSampler:
             wall_now, cpu_now = time.monotonic(), time.process_time()
             share = (cpu_now - cpu) / (wall_now - wall)
             wall, cpu = wall_now, cpu_now
-            if self._measuring():
+            if self._measured(self._clock.now_s()):
                 self._cpu_shares[min(200, round(share * 100))] += 1
                 self._cpu_max = max(share, self._cpu_max or 0.0)
 

@@ -18,6 +18,7 @@ from fairshare_locust.attainment import Attainment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.health import HealthSampler
 from fairshare_locust.live.tally import LoadGauges
+from fairshare_locust.otel import trace_requests
 from fairshare_locust.parts import PhaseTimes
 from fairshare_locust.plan import phases_of
 from fairshare_locust.profile import Profile
@@ -149,6 +150,8 @@ class LoadProcess:
         self.attainment = Attainment()
         self._recorder = Recorder(store, environment, clock, self._take_in)
         self._health: HealthSampler | None = None
+        self._end_tracing = trace_requests(environment, lambda: clock.unix_s)
+        self._measured_until_s = math.inf
         self._times: PhaseTimes | None = None
         self._queues: dict[str, ArrivalQueue] = {}
         self.loads = {
@@ -177,7 +180,7 @@ class LoadProcess:
         # What is there now stays: the collector need not look at it again while stamps are taken.
         gc.collect()
         gc.freeze()
-        self._health = HealthSampler(clock, self._measuring)
+        self._health = HealthSampler(clock, self._measured)
 
     def begin_phase(self, number: int, start_s: float) -> None:
         """See Load."""
@@ -193,12 +196,13 @@ class LoadProcess:
                 queues[tenant.id] = queue
         self._times, self._queues = times, queues
 
-    def _measuring(self) -> bool:
-        """Whether requests that are due now are measured."""
+    def _measured(self, at_s: float) -> bool:
+        """Whether requests that are due then are measured."""
         if self._times is None:
             return False
-        window, now_s = self._times.window, self._clock.now_s()
-        return window.measure_s <= now_s < min(window.end_s, _first_exhausted_s(self._queues))
+        window = self._times.window
+        until_s = min(window.end_s, _first_exhausted_s(self._queues), self._measured_until_s)
+        return window.measure_s <= at_s < until_s
 
     def idle(self, since_s: float) -> bool:
         """See Load."""
@@ -221,12 +225,12 @@ class LoadProcess:
     def end(self, why: str) -> None:
         """See Load. Users that are still in a request end it when Locust stops them."""
         now_s = self._clock.now_s()
+        self._measured_until_s = min(self._measured_until_s, now_s)
         for load in self.loads.values():
             load.cut(now_s)
         self._end_loads(why)
 
     def _end_loads(self, why: str) -> None:
-        self._times = None
         for load in self.loads.values():
             load.end(why)
 
@@ -238,6 +242,7 @@ class LoadProcess:
         for load in self.loads.values():
             load.close()
         self._recorder.close()
+        self._end_tracing()
 
     def release(self, *, keep: bool) -> None:
         """See Load: there are no copies."""

@@ -121,12 +121,14 @@ class EarlyOptions:
     Attributes:
         profile_given: somebody has named the profile; else it is the default one.
         worker: this process is to do what a master says.
+        otel: Locust will set OpenTelemetry up.
     """
 
     profile: Path
     profile_given: bool
     asks_for_help: bool
     worker: bool
+    otel: bool
 
 
 def early_options(arguments: list[str] | None = None) -> EarlyOptions:
@@ -140,6 +142,7 @@ def early_options(arguments: list[str] | None = None) -> EarlyOptions:
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("-V", "--version", action="store_true")
     parser.add_argument("--worker", action="store_true", env_var="LOCUST_MODE_WORKER")
+    parser.add_argument("--otel", action="store_true", env_var="LOCUST_ENABLE_OPENTELEMETRY")
     # With --processes and --worker, this process starts workers, and all of them have the same master elsewhere.
     parsed, _ = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     return EarlyOptions(
@@ -147,4 +150,5 @@ def early_options(arguments: list[str] | None = None) -> EarlyOptions:
         profile_given=bool(parsed.fairshare_profile),
         asks_for_help=parsed.help or parsed.version,
         worker=parsed.worker,
+        otel=parsed.otel,
     )

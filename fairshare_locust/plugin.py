@@ -10,6 +10,7 @@ quitting, quit             Ctrl-C and SIGTERM come this way; the report is print
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -34,6 +35,7 @@ from fairshare_locust.live.profiles import profile_choices
 from fairshare_locust.live.prometheus import exposition
 from fairshare_locust.live.web import RunLink, check_start, install
 from fairshare_locust.options import Options, add_options, early_options
+from fairshare_locust.otel import prepare_opentelemetry
 from fairshare_locust.plan import PLANS, apply_plan, slots_of
 from fairshare_locust.profile import (
     Profile,
@@ -81,6 +83,8 @@ def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
         namespace["TenantUser"] = TenantUser
         return
     try:
+        if early.otel:
+            prepare_opentelemetry()
         if early.worker:
             # Locust wants a user class; the tenants come with the master's run.
             namespace["WaitingTenant"] = type("WaitingTenant", (TenantUser,), {"abstract": False, "tenant_id": ""})
@@ -111,6 +115,7 @@ class Plugin:
         self._environment: Environment | None = None
         self._roster: Roster | None = None
         self._prepared: Run | None = None
+        self._cancelled = False
         self._run: Run | None = None
         self._finishing: Run | None = None
         self._finished: Run | None = None
@@ -150,6 +155,10 @@ class Plugin:
                 parsed.run_time = None  # it is the run's duration; the run ends itself
                 self._prepared = self._prepare(profile, parsed)
                 self._interrupt = gevent.signal_handler(signal.SIGINT, self._on_interrupt)
+                if self._roster is not None:
+                    # While Locust waits for workers, it knows of no other end than the process's.
+                    gevent.signal_handler(signal.SIGTERM, self._on_terminate)
+                    atexit.register(self._undo)
             elif web_ui is not None:
                 self._serve(web_ui)
         except FairshareError as error:
@@ -167,7 +176,7 @@ class Plugin:
             web_ui, lambda: profile_choices(_PROFILES, self._started_with), prepare=self._prepare_form, undo=self._undo
         )
 
-    def _prepare_form(self, form: Mapping[str, str]) -> None:
+    def _prepare_form(self, form: Mapping[str, Any]) -> None:
         """Prepare the run that the form asks for, so that the page shows what is in its way. Raises FairshareError."""
         if self._busy():
             raise FairshareError("a run is still going on, or being analysed; stop it, and wait for its verdict")
@@ -281,6 +290,8 @@ class Plugin:
             self._runs.append(run)
             self._environment.user_classes = self._user_classes(run)
         except Exception as error:
+            if self._cancelled:
+                return None
             if not isinstance(error, FairshareError | OSError):
                 _log.exception("the run can't begin")
             self._give_up(str(error))
@@ -336,10 +347,31 @@ class Plugin:
     def _on_interrupt(self) -> None:
         self._interrupt.cancel()
         self._interrupt = gevent.signal_handler(signal.SIGINT, self._on_second_interrupt)
+        if self._waits:
+            self._end_wait()
+            return
         print("fairshare: interrupted, finishing (again to quit at once)", file=sys.stderr, flush=True)
         if self._run is not None:
             self._run.end_load("interrupted")
         self._stop()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a headless run has not begun yet, as for want of workers."""
+        return self._run is None and self._finishing is None and self._finished is None
+
+    def _end_wait(self) -> None:
+        assert self._environment is not None
+        self._cancelled = True
+        self._undo()
+        print("fairshare: interrupted before any load was sent", file=sys.stderr, flush=True)
+        runner: Any = self._environment.runner
+        runner.quit()
+        gevent.spawn(sys.exit, _EXIT_INTERRUPTED)  # ends the main greenlet, which may be waiting for workers
+
+    def _on_terminate(self) -> None:
+        if self._waits:  # else Locust ends the run
+            self._end_wait()
 
     def _on_second_interrupt(self) -> None:
         for run in (self._run, self._finishing):

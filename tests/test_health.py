@@ -35,7 +35,7 @@ class _Sampler(HealthSampler):
     def __init__(self) -> None:
         self.now_s = 0.0
         clock = RunClock()
-        super().__init__(clock, lambda: True)
+        super().__init__(clock, lambda _: True)
         self.stop()
         clock.now_s = lambda: self.now_s  # type: ignore[method-assign]
 

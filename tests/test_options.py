@@ -28,7 +28,7 @@ def options(arguments):
 
 def early(arguments):
     made = early_options(arguments)
-    return [str(made.profile), made.asks_for_help, made.distributed]
+    return [str(made.profile), made.profile_given, made.asks_for_help, made.worker, made.otel]
 
 json.dump([globals()[name](arguments) for name, arguments in json.load(sys.stdin)], sys.stdout)
 """
@@ -98,28 +98,28 @@ def test_other_ways_to_say_it(tmp_path: Path, how: str) -> None:
         [("options", []), ("early", []), ("options", arguments), ("early", arguments)], tmp_path, **environment
     ) == [
         ["p.yaml", "runs", 1.0, 9, True, True],
-        ["p.yaml", False, None],
+        ["p.yaml", True, False, False, False],
         ["other.yaml", "runs", 1.0, 9, True, True],
-        ["other.yaml", False, None],
+        ["other.yaml", True, False, False, False],
     ]
 
 
 def test_what_is_known_before_locust_reads_its_command_line(tmp_path: Path) -> None:
     cases: list[tuple[list[str], list[Any]]] = [
-        (["-f", "locustfiles/mixed.py", "--headless", "-u", "3", "--host", "http://a"], [False, None]),
-        (["--help"], [True, None]),
-        (["-h"], [True, None]),
-        (["-V"], [True, None]),
-        (["--version"], [True, None]),
-        (["--master"], [False, "--master"]),
-        (["--worker"], [False, "--worker"]),
-        (["--processes", "4"], [False, "--processes"]),
-        (["--processes", "-1"], [False, "--processes"]),
+        (["-f", "locustfiles/mixed.py", "--headless", "-u", "3", "--host", "http://a"], [False, False]),
+        (["--help"], [True, False]),
+        (["-h"], [True, False]),
+        (["-V"], [True, False]),
+        (["--version"], [True, False]),
+        (["--master"], [False, False]),
+        (["--worker"], [False, True]),
+        (["--processes", "4"], [False, False]),
+        (["--processes", "-1", "--worker"], [False, True]),
     ]
     answers = run([("early", arguments) for arguments, _ in cases], tmp_path)
-    assert answers == [["profiles/demo.yaml", *expected] for _, expected in cases]
+    assert answers == [["profiles/demo.yaml", False, *expected, False] for _, expected in cases]
 
 
-def test_distribution_from_the_environment(tmp_path: Path) -> None:
-    [early] = run([("early", [])], tmp_path, LOCUST_MODE_WORKER="true")
-    assert early == ["profiles/demo.yaml", False, "--worker"]
+def test_a_worker_from_the_environment(tmp_path: Path) -> None:
+    [early] = run([("early", ["--otel"])], tmp_path, LOCUST_MODE_WORKER="true")
+    assert early == ["profiles/demo.yaml", False, False, True, True]

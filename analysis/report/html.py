@@ -11,7 +11,7 @@ import jinja2
 from analysis.figures import Picture
 from analysis.intervals import PERCENTILES
 from analysis.metrics import METRICS
-from analysis.report import numbers, phases, telemetry
+from analysis.report import numbers, phases, processes, telemetry
 from analysis.summary import Summary
 
 __all__ = ["page"]
@@ -74,6 +74,8 @@ def page(summary: Summary, pictures: Iterable[Picture]) -> str:
         parts=phases.titled(content),
         doubts=list(phases.doubts(content)),
         conversations=phases.conversations(content),
+        processes=list(processes.rows(content)),
+        process_warnings=list(processes.warnings(content)),
         server_lines=list(telemetry.server_lines(content)),
         gpu_lines=list(telemetry.gpu_lines(content)),
         sampled=list(_sampled(content)),

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.metrics import METRICS
-from analysis.report import phases, telemetry
+from analysis.report import phases, processes, telemetry
 from analysis.report.numbers import count, failures_beside_valid, number, percentile, ratio, share, stamp
 from analysis.summary import Summary
 
@@ -24,6 +24,8 @@ def print_summary(summary: Summary, report: Path, console: Console) -> None:
     content = summary.content
     console.print(_head(content["run"], content["window"]))
     _print_verdict(content["verdict"], content["totals"], console)
+    for line in processes.warnings(content):
+        console.print(Text(f"warning: {line}"))
     headline = phases.headline(content)
     if headline:
         console.print(Text(f"figures from {headline}"))

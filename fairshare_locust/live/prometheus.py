@@ -9,16 +9,16 @@ from fairshare_locust.live.histogram import LogHistogram
 from fairshare_locust.live.tally import Cell, LiveTally
 from fairshare_locust.simulator.exposition import label_set, metric
 
-__all__ = ["exposition"]
+__all__ = ["REQUEST_S", "TOKEN_S", "exposition"]
 
-_REQUEST_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
-_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+REQUEST_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 
 _HISTOGRAMS: tuple[tuple[str, str, tuple[float, ...], Callable[[Cell], LogHistogram]], ...] = (
-    ("fairshare_ttft_seconds", "First token, from when the request was due.", _REQUEST_S, lambda c: c.ttft_ms),
-    ("fairshare_ttft_sent_seconds", "First token, from sending.", _REQUEST_S, lambda c: c.ttft_sent_ms),
-    ("fairshare_tpot_seconds", "Time per output token after the first chunk.", _TOKEN_S, lambda c: c.tpot_ms),
-    ("fairshare_e2e_seconds", "Last token of ok requests, from when due.", _REQUEST_S, lambda c: c.e2e_ms),
+    ("fairshare_ttft_seconds", "First token, from when the request was due.", REQUEST_S, lambda c: c.ttft_ms),
+    ("fairshare_ttft_sent_seconds", "First token, from sending.", REQUEST_S, lambda c: c.ttft_sent_ms),
+    ("fairshare_tpot_seconds", "Time per output token after the first chunk.", TOKEN_S, lambda c: c.tpot_ms),
+    ("fairshare_e2e_seconds", "Last token of ok requests, from when due.", REQUEST_S, lambda c: c.e2e_ms),
 )
 
 

@@ -151,6 +151,14 @@ def install(
         *web_ui.template_args.get("extended_tables", []),
         {"key": _TAB, "structure": structure},
     ]
+    update = web_ui.update_template_args
+
+    def update_template_args() -> None:
+        update()  # type: ignore[no-untyped-call]
+        # Locust misses a host where tenants have none of their own: the profile says whom they ask.
+        web_ui.template_args["missing_host_warning"] = False
+
+    web_ui.update_template_args = update_template_args  # type: ignore[method-assign]
     others_links = list(web_ui.template_args.get("extended_csv_files", []))
 
     @app.before_request
@@ -173,7 +181,7 @@ def check_start(
     web_ui: WebUI,
     choices: Callable[[], Mapping[str, Path]],
     other_fields: Collection[str] = (),
-    prepare: Callable[[Mapping[str, str]], None] = lambda _: None,
+    prepare: Callable[[Mapping[str, Any]], None] = lambda _: None,
     undo: Callable[[], None] = lambda: None,
 ) -> None:
     """Have what is posted to Locust's /swarm checked before Locust acts on any of it; the page shows what is wrong.
@@ -182,8 +190,8 @@ def check_start(
         web_ui: Locust's.
         choices: the profiles on offer, as `profile_choices` gives them.
         other_fields: fields of the form that are neither Locust's nor ours.
-        prepare: is given the checked fields, makes ready for what they ask for, and raises FairshareError for what
-            can't be.
+        prepare: is given the checked fields (texts; of user classes a list), makes ready for what they ask for, and
+            raises FairshareError for what can't be.
         undo: is called when Locust does not start what was prepared.
     """
     app = _app(web_ui)
@@ -194,9 +202,9 @@ def check_start(
             for name in request.form:
                 if name != "user_classes" and len(request.form.getlist(name)) > 1:
                     raise FairshareError(f"field {name[:60]!r}: found more than once; must be there once")
-            form = request.form.to_dict()
-            checked_form(form, choices(), other_fields)
-            prepare(form)
+            checked_form(request.form.to_dict(), choices(), other_fields)
+            chosen = {"user_classes": request.form.getlist("user_classes")} if "user_classes" in request.form else {}
+            prepare({**request.form.to_dict(), **chosen})
         except FairshareError as error:
             return jsonify({"success": False, "message": str(error), "host": web_ui.environment.host})
         parsed: Any = web_ui.environment.parsed_options

@@ -18,7 +18,9 @@ from fairshare_locust.record import RequestRecord
 __all__ = [
     "Sample",
     "columns",
+    "conducted",
     "histogram",
+    "lost",
     "part",
     "phases",
     "profile",
@@ -163,9 +165,9 @@ def write_run(
 
 
 def worker(
-    index: int, *, lag_p99_ms: float | None = 1.0, cpu_p95: float | None = 0.2, slow: Any = ()
+    index: int, *, lag_p99_ms: float | None = 1.0, cpu_p95: float | None = 0.2, slow: Any = (), **values: Any
 ) -> dict[str, Any]:
-    """An entry of `workers` in `run.json`."""
+    """An entry of `workers` in `run.json`; `values` adds to it or replaces what it has."""
     return {
         "index": index,
         "hostname": "host",
@@ -176,7 +178,23 @@ def worker(
             "cpu_share": {"count": 10, "p50": 0.1, "p95": cpu_p95, "max": 0.3},
             "slow_seconds": list(slow),
         },
+        **values,
     }
+
+
+def conducted(index: int, state: str = "complete", *, uncertainty_s: float = 0.0001, **values: Any) -> dict[str, Any]:
+    """An entry of `workers` of a run with a master."""
+    clock = {"offset_s": 0.00025, "uncertainty_s": uncertainty_s, "drift_ppm": None, "round_trip_s": 0.0002}
+    return worker(
+        index, **{"hostname": "vm", "state": state, "clock_offset_s": 0.00025, "clock": clock, "lost": None, **values}
+    )
+
+
+def lost(index: int, **requests: int | None) -> dict[str, Any]:
+    """A worker that went at 4.241 s, with the requests that each tenant misses, for 12.259 s."""
+    tenants = {tenant: {"requests": missing, "seconds": 12.259} for tenant, missing in requests.items()}
+    loss = {"since_s": 4.241, "why": "it went silent for 10 s", "tenants": tenants}
+    return conducted(index, "lost", lost=loss)
 
 
 def run(folder: Path, records: Iterable[RequestRecord], *tenants: Tenant, **values: Any) -> Run:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.health import Check, judge, process_checks, record_checks, state_check, tenant_checks
+from analysis.health import (
+    Check,
+    clock_checks,
+    end_checks,
+    judge,
+    merged_since,
+    process_checks,
+    record_checks,
+    state_check,
+    tenant_checks,
+)
 from analysis.latency import describe
 from analysis.rates import Tally
 from fairshare_locust.record import OUTCOMES
-from tests.analysis.build import columns, record, worker
+from tests.analysis.build import columns, conducted, lost, record, worker
 
 
 def outcomes(**counts: int) -> tuple[int, ...]:
@@ -47,7 +57,8 @@ def test_a_reason_says_what_happened_and_what_to_do() -> None:
     (reason,) = judge(of(GOOD, lag_ms=35.24).values()).reasons
     assert reason == (
         "chat: send lag p99 35.2 ms over 100 requests (limit 10.0 ms); requests went out late: raise max_in_flight "
-        "if all its slots were busy, else lower the rate, or free the machine of other work."
+        "if all its slots were busy, else lower the rate, use more load processes (--processes 2, or more workers), or "
+        "free the machine of other work."
     )
 
 
@@ -128,3 +139,71 @@ def test_only_the_worst_slow_seconds_are_named() -> None:
     check = next(process_checks([worker(0, lag_p99_ms=35.0, slow=slow)], columns([])))
     assert "high at 2 s (22 ms" in check.finding
     assert check.finding.endswith("and 2 more seconds")
+
+
+def test_more_load_processes_are_a_remedy() -> None:
+    checks = list(process_checks([worker(0)], columns([])))
+    helped = {check.name for check in checks if "--processes 2, or more workers" in check.advice}
+    assert helped == {"event-loop lag p99", "CPU p95"}
+
+
+def test_a_lost_load_process_is_suspect_with_what_is_missing() -> None:
+    verdict = judge(end_checks([conducted(0), lost(1, chat=67, batch=None)], {}))
+    assert [check.ok for check in verdict.checks] == [True, False]
+    assert verdict.checks[0].finding == "load process 0 (vm) came to its end"
+    assert verdict.reasons == (
+        "load process 1 (vm) was lost at 4.2 s (it went silent for 10 s): of chat 67 requests in 12.3 s, of batch an "
+        "unknown number of requests in 12.3 s are missing; run again; see that worker's log and machine.",
+    )
+
+
+def test_one_that_left_is_suspect_too() -> None:
+    left = conducted(0, "left", lost={"since_s": 3.0, "why": "it was interrupted", "tenants": {}})
+    (check,) = end_checks([left], {})  # of one worker too
+    assert not check.ok
+    assert check.finding == "load process 0 (vm) left at 3.0 s (it was interrupted): nothing of it is missing"
+    (bare,) = end_checks([{"index": 2, "state": "lost"}], {})
+    assert bare.finding == "load process 2 was lost: nothing of it is missing"
+
+
+@pytest.mark.parametrize("workers", [[], [worker(0)], [conducted(0)], [worker(0), worker(1)], [{}, {}]])
+def test_an_end_that_says_nothing_is_not_checked(workers: list[dict[str, object]]) -> None:
+    assert list(end_checks(workers, {})) == []
+    assert list(end_checks([conducted(0, "running"), conducted(1, "running")], {})) == []  # the state check says it
+
+
+@pytest.mark.parametrize(("uncertainty_s", "ok"), [(0.01, True), (0.0101, False)])
+def test_clocks_of_several_may_differ_by_10_ms(uncertainty_s: float, ok: bool) -> None:
+    first, second = clock_checks([conducted(0), conducted(1, uncertainty_s=uncertainty_s)])
+    assert first.ok
+    assert first.value == pytest.approx(0.1)
+    assert first.unit == "ms"
+    assert second.ok is ok
+    assert second.finding.startswith(f"load process 1 (vm): its clock is known to {uncertainty_s * 1e3:.1f} ms (limit")
+    assert "due at times that differ by as much" in second.advice
+    assert "network between master and worker" in second.advice
+
+
+def test_a_clock_that_is_not_known_or_compared_is_not_checked() -> None:
+    assert list(clock_checks([conducted(0, uncertainty_s=1.0)])) == []
+    assert list(clock_checks([worker(0), conducted(1, clock=None), {}])) == []
+
+
+def test_records_of_a_lost_process_that_were_merged_are_not_too_many() -> None:
+    requests = columns([*(record("a", index) for index in range(8)), record("b")])
+    asked = {"a": {"scheduled": 5}, "b": {"scheduled": 1}}
+
+    def merged(*workers: dict[str, object]) -> dict[str, int]:
+        return merged_since(requests, "ab", asked, workers)
+
+    assert merged(conducted(0), lost(1, a=4)) == {"a": 3}
+    assert merged(lost(0, a=1), lost(1, a=1)) == {"a": 2}
+    assert merged(lost(0, a=1), lost(1, a=None)) == {"a": 3}
+    assert merged(conducted(0), lost(1, b=1)) == merged(conducted(0)) == merged({}) == {}
+    assert judge(record_checks(requests, "ab", asked, "complete", {"a": 3})).status == "valid"
+    (reason,) = judge(record_checks(requests, "ab", asked, "complete", {"a": 2})).reasons
+    assert reason.startswith("a: 7 requests fell due, 8 are on record; there are more than there should be")
+    (check,) = end_checks([lost(1, a=4, b=2)], {"a": 3})
+    assert check.finding.endswith(
+        "of a 4 requests in 12.3 s, of b 2 requests in 12.3 s are missing, less what was merged since: 3 of a"
+    )

@@ -13,13 +13,27 @@ import pytest
 from rich.console import Console
 
 from analysis import report_run
-from analysis.load import Slo, Tenant
+from analysis.load import Slo, Tenant, load_run
 from analysis.metrics import METRICS
 from analysis.report import numbers
+from analysis.report.html import page
 from analysis.report.progress import ProgressBar
+from analysis.report.terminal import print_summary
+from analysis.summary import summarise
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RequestRecord
-from tests.analysis.build import Sample, histogram, part, record, sampled, worker, write_run, write_samples
+from tests.analysis.build import (
+    Sample,
+    conducted,
+    histogram,
+    lost,
+    part,
+    record,
+    sampled,
+    worker,
+    write_run,
+    write_samples,
+)
 
 EVIL = "<script>alert('x')</script>"
 
@@ -414,6 +428,76 @@ def test_the_page_has_tables_of_server_and_gpu(tmp_path: Path) -> None:
         assert said.replace(" ", "") in words.replace(" ", "")  # cells stand side by side
     assert METRICS["gpu_utilization_ratio"].formula in {attributes.get("title") for _, attributes in page.tags}
     assert sum(tag == "img" for tag, _ in page.tags) == 6
+
+
+def by_two(folder: Path, second: dict[str, Any], late_s: float = 0.0) -> Path:
+    """A run of two load processes; the second waits so much longer for first tokens."""
+    records = [
+        record(
+            "a", index, scheduled_s=index / 20, first_token_s=index / 20 + 0.1 + late_s * (index % 2), worker=index % 2
+        )
+        for index in range(200)
+    ]
+    return write_run(folder, [*records, record("b")], info={"workers": [conducted(0), second]})
+
+
+def shown(folder: Path) -> tuple[str, Page]:
+    """On the terminal, and as a page without its pictures."""
+    summary = summarise(load_run(folder))
+    console = Console(file=io.StringIO(), width=400, color_system=None)
+    print_summary(summary, folder / "report.html", console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue(), Page(page(summary, []))
+
+
+def test_several_load_processes_have_a_table(tmp_path: Path) -> None:
+    text, html = shown(by_two(tmp_path, lost(1, a=67, b=None)))
+    assert "load process 1 (vm) was lost at 4.2 s (it went silent for 10 s)" in text
+    assert "warning" not in text
+    assert "Load processes" not in text
+    words = " ".join(html.text.split())
+    assert "Warning" not in words
+    assert words.index("load process 1 (vm) was lost at 4.2 s") < words.index("What each tenant got")
+    assert words.index("Checks") < words.index("Load processes") < words.index("Where the numbers come from")
+    # The first one's 101st request is b's.
+    assert "0vmcomplete101~0 1.00 20.0% 0.250 ± 0.100 1vmlost100~0 1.00 20.0% 0.250 ± 0.100" in words
+    lags = [attributes.get("title") or "" for tag, attributes in html.tags if tag == "td"]
+    assert sum(lag.startswith("101 samples") for lag in lags) == 1
+
+
+def test_a_load_process_that_waits_longer_is_told(tmp_path: Path) -> None:
+    text, html = shown(by_two(tmp_path, conducted(1, hostname=EVIL), late_s=0.006))
+    said = (
+        f"load process 1 ({EVIL}): a's TTFT from send is 6.00 ms longer than with the other load processes at the "
+        "same time (p50 106 against 100 ms, 100 requests, p = 8e-06): look at its network path to the server, and at "
+        "its machine"
+    )
+    assert f"warning: {said}\n" in text
+    assert text.count("warning") == 1  # that the other one waits less is the same
+    assert "valid: all" in text
+    assert f"Warning: {said}." in html.text
+    assert "script" not in {tag for tag, _ in html.tags}
+
+
+def test_all_that_wait_longer_are_told_and_not_who_waits_less(tmp_path: Path) -> None:
+    records = [
+        record("a", index, scheduled_s=index / 30, first_token_s=index / 30 + ttft_s, worker=index % 3)
+        for index in range(300)
+        for ttft_s in [0.09 if index % 3 else 0.05]
+    ]
+    info = {"workers": [{"index": number} for number in range(3)]}
+    text, _ = shown(write_run(tmp_path, records, [Tenant(id="a")], info=info))
+    told = [line for line in text.splitlines() if line.startswith("warning")]
+    assert [line.partition(" (p50")[0] for line in told] == [
+        f"warning: load process {number}: a's TTFT from send is 20.0 ms longer than with the other load processes at "
+        "the same time"
+        for number in (1, 2)
+    ]
+
+
+def test_a_single_load_process_has_no_table(tmp_path: Path) -> None:
+    _, html = shown(write_run(tmp_path, several("a", 5) + several("b", 5)))
+    assert "Load processes" not in html.text
 
 
 def test_names_of_devices_and_reasons_are_escaped(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from analysis.load import Slo, Tenant
 from analysis.summary import Summary, summarise
 from fairshare_locust.record import RequestRecord
-from tests.analysis.build import part, record, run, sampled, write_samples
+from tests.analysis.build import conducted, lost, part, record, run, sampled, write_samples
 
 TENANTS = (Tenant(id="a", weight=1.0, slo=Slo(ttft_ms=600.0)), Tenant(id="b", weight=2.0))
 
@@ -397,3 +397,52 @@ def test_the_collectors_own_account_is_kept(tmp_path: Path) -> None:
         "lines_left_out": {"gpu.csv": 1, "server.csv": 0},
         "asked_for": {"gpu": True, "server": True},
     }
+
+
+def test_several_load_processes_stand_side_by_side(tmp_path: Path) -> None:
+    records = [
+        record("a", 0, scheduled_s=1.0, sent_s=1.004),
+        record("a", 1, scheduled_s=2.0, worker=1),
+        record("b", 0, scheduled_s=3.0, sent_s=3.002),
+        record("b", 1, scheduled_s=11.0),  # after the window
+    ]
+    workers = [conducted(0), lost(1, a=4, b=None)]
+    content = summary_of(tmp_path, records, info={"workers": workers}).content
+    assert content["run"]["load_processes"] == 2
+    first, second = content["run"]["processes"]
+    assert (first["index"], first["hostname"], first["state"], first["requests"]) == (0, "vm", "complete", 2)
+    assert (first["send_lag_ms"]["count"], first["send_lag_ms"]["p99"]) == (2, 4.0)
+    assert (first["event_loop_lag_ms_p99"], first["cpu_share_p95"]) == (1.0, 0.2)
+    assert (first["clock_offset_s"], first["clock_uncertainty_s"]) == (0.00025, 0.0001)
+    assert (second["state"], second["requests"], second["send_lag_ms"]["p99"]) == ("lost", 1, 0.0)
+    (compared, other) = content["run"]["ttft_by_process"]
+    assert (compared["tenant"], compared["worker"], compared["requests"]) == ("a", 0, 1)
+    assert (compared["difference_ms"], compared["p_value"], compared["apart"]) == (None, None, False)
+    assert (other["worker"], other["median_ms"]) == (1, 500.0)
+    (reason,) = content["verdict"]["reasons"]
+    assert reason.startswith("load process 1 (vm) was lost at 4.2 s (it went silent for 10 s): of a 4 requests in 12.3")
+    assert [check["name"] for check in content["verdict"]["checks"]].count("clock uncertainty") == 2
+
+
+def test_what_older_runs_and_single_processes_do_not_tell_is_undefined(tmp_path: Path) -> None:
+    content = summary_of(tmp_path, example(), *TENANTS).content
+    (only,) = content["run"]["processes"]
+    assert (only["state"], only["requests"], only["clock_uncertainty_s"]) == (None, 3, None)
+    assert content["run"]["ttft_by_process"] == []
+    bare = summary_of(tmp_path, example(), *TENANTS, info={"workers": [{}]}).content["run"]["processes"][0]
+    assert (bare["hostname"], bare["event_loop_lag_ms_p99"], bare["cpu_share_p95"]) == (None, None, None)
+    assert summary_of(tmp_path, example(), *TENANTS, info={"workers": None}).content["run"]["processes"] == []
+
+
+def test_a_load_process_that_waits_longer_is_told_and_leaves_the_run_valid(tmp_path: Path) -> None:
+    records = [
+        record("a", index, scheduled_s=index / 20, first_token_s=index / 20 + (0.106 if worker else 0.1), worker=worker)
+        for index in range(200)
+        for worker in [index % 2]
+    ]
+    content = summary_of(tmp_path, [*records, record("b")], info={"workers": [conducted(0), conducted(1)]}).content
+    assert content["verdict"]["status"] == "valid"
+    faster, slower = content["run"]["ttft_by_process"]
+    assert (faster["apart"], slower["apart"]) == (True, True)
+    assert slower["difference_ms"] == -faster["difference_ms"] == pytest.approx(6.0)
+    assert (slower["median_ms"], slower["others_median_ms"]) == (106.0, 100.0)

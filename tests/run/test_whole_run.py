@@ -358,7 +358,6 @@ def free_port() -> int:
         (("tokenizer: builtin", "tokenizer: /nowhere/tokenizer.json"), (), "model.tokenizer"),
         (("", ""), ("-u", "2"), "users (-u): found 2; must be at least 3"),
         (("", ""), ("--fairshare-scale", "zero"), "--fairshare-scale: found 'zero'"),
-        (("", ""), ("--processes", "2"), "--processes is not supported"),
         (("", ""), ("--host", "http://127.0.0.1:{port}"), "can't be reached: Connection refused"),
         (("id: chat", "id: chat\n    api_key_env: NO_SUCH_KEY"), (), "NO_SUCH_KEY, which is not set"),
     ],
