@@ -47,7 +47,11 @@ class Network:
                 for key, _ in selector.select(0.05):
                     if key.fileobj is self._server:
                         near, _address = self._server.accept()
-                        far = socket.create_connection(("127.0.0.1", self._target))
+                        try:
+                            far = socket.create_connection(("127.0.0.1", self._target))
+                        except OSError:  # nobody listens yet; whoever asked tries again
+                            near.close()
+                            continue
                         peers.update({near: far, far: near})
                         for one in (near, far):
                             selector.register(one, selectors.EVENT_READ)

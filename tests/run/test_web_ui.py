@@ -23,7 +23,7 @@ from tests.run.conftest import REPOSITORY, profile_text
 class Ui:
     """A Locust with its web UI, and a folder of two profiles."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         (folder / "profiles").mkdir()
         (folder / "profiles" / "demo.yaml").write_text(profile_text(bound="duration_s: 1"))
         (folder / "profiles" / "other.yaml").write_text(
@@ -32,11 +32,16 @@ class Ui:
         (folder / "profiles" / "wrong.yaml").write_text("name: wrong\n")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        self._base = f"http://127.0.0.1:{port}"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            master_port = str(free.getsockname()[1])
+        self.base = f"http://127.0.0.1:{port}"
         locustfile = str(REPOSITORY / "locustfiles" / "mixed.py")
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "FAIRSHARE_"))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "locust", "-f", locustfile, "--web-host", "127.0.0.1", "--web-port", str(port)],
+            [
+                *(sys.executable, "-m", "locust", "-f", locustfile, "--web-host", "127.0.0.1", "--web-port", str(port)),
+                *("--master-bind-port", master_port, "--master-port", master_port, *arguments),
+            ],
             cwd=folder,
             env={**environment, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(REPOSITORY)},
             stdin=subprocess.DEVNULL,
@@ -58,8 +63,14 @@ class Ui:
             return False
         return True
 
+    def stop(self) -> None:
+        """End it as an orchestrator does; nothing may have gone wrong."""
+        self.process.send_signal(signal.SIGTERM)
+        output, _ = self.process.communicate(timeout=60)
+        assert "Traceback" not in output, output[output.index("Traceback") :]
+
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self._base + path, timeout=30) as answer:
+        with urllib.request.urlopen(self.base + path, timeout=30) as answer:
             content: bytes = answer.read()
             return content
 
@@ -70,7 +81,7 @@ class Ui:
     def start(self, **fields: str) -> dict[str, Any]:
         form = {"user_count": "27", "spawn_rate": "27", "host": "", "fairshare_scale": "1", "fairshare_seed": ""}
         data = urllib.parse.urlencode({**form, **fields}).encode()
-        with urllib.request.urlopen(self._base + "/swarm", data, timeout=30) as answer:
+        with urllib.request.urlopen(self.base + "/swarm", data, timeout=30) as answer:
             content: dict[str, Any] = orjson.loads(answer.read())
             return content
 
@@ -88,9 +99,7 @@ class Ui:
 def ui(tmp_path: Path) -> Iterator[Ui]:
     started = Ui(tmp_path)
     yield started
-    started.process.send_signal(signal.SIGTERM)
-    output, _ = started.process.communicate(timeout=60)
-    assert "Traceback" not in output, output[output.index("Traceback") :]
+    started.stop()
 
 
 def test_two_runs_of_a_session(ui: Ui, tmp_path: Path) -> None:
