@@ -1,21 +1,28 @@
 """What do further load processes bring? Tokens/s at the accuracy limits, by one process and by several.
 
-    python -m bench.scaling [--processes 1 2] [--streams 200 400 800 1200] [--seconds 10]
+    python -m bench.scaling [--processes 1 2] [--streams 200 400 800 1200] [--seconds 10] [--ui]
 
 The same streams, at 50 tokens/s each, from so many processes (`--processes` of Locust: a master and its workers),
 against a server that knows when it wrote every token. The server has core 0 to itself if there are cores enough for
 it and the processes; the load has the others. On fewer cores they share: then CPU per token says more than the tokens
-that fit. Within the limits: TTFT error p50 0.5 ms and p99 5 ms, gap error p99 5 ms, nothing lost.
+that fit. Within the limits: TTFT error p50 0.5 ms and p99 5 ms, gap error p99 5 ms, nothing lost. With `--ui` the run
+has Locust's web UI, which is asked for its live figures every second, as an open page does.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
+import socket
 import subprocess
 import tempfile
+import time
+import urllib.error
+import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 
 import orjson
 from rich import box
@@ -58,6 +65,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--streams", type=int, nargs="+", default=[200, 400, 800, 1200])
     parser.add_argument("--seconds", type=float, default=10, help="measured seconds of a run")
+    parser.add_argument("--ui", action="store_true", help="with the web UI open")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
     options = parser.parse_args()
     console = Console(highlight=False, width=max(Console().width, 150))
@@ -65,7 +73,7 @@ def main() -> None:
     for streams in options.streams:
         for processes in options.processes:
             console.print(f"{streams} streams, {processes} processes …", style="dim")
-            runs.append(measure(processes, streams, options.seconds))
+            runs.append(measure(processes, streams, options.seconds, ui=options.ui))
     console.print(_table(runs))
     for processes in options.processes:
         held = [run.result.tokens_per_s for run in runs if run.processes == processes and run.within_limits]
@@ -78,7 +86,7 @@ def main() -> None:
     )
 
 
-def measure(processes: int, streams: int, seconds: float) -> Scaled:
+def measure(processes: int, streams: int, seconds: float, *, ui: bool = False) -> Scaled:
     """One run. Raises RuntimeError when it fails."""
     cores = sorted(os.sched_getaffinity(0))
     own = cores[1 : 1 + processes] if len(cores) > processes else cores
@@ -88,8 +96,13 @@ def measure(processes: int, streams: int, seconds: float) -> Scaled:
         with truth_server(stamps) as endpoint:
             load = Load(endpoint, streams, WARMUP_S, seconds, TOKENS, TTFT_MS, TOKENS_PER_S)
             command, environment = client.command(Path(folder), load)
+            command += ["--processes", str(processes)] if processes > 1 else []
+            base = f"http://127.0.0.1:{_free_port()}"
+            if ui:
+                command[command.index("--headless")] = "--autostart"
+                command += ["--web-host", "127.0.0.1", "--web-port", base.rpartition(":")[2]]
             process = subprocess.Popen(
-                [*command, *(("--processes", str(processes)) if processes > 1 else ())],
+                command,
                 cwd=ROOT,
                 env={**os.environ, **environment},
                 stdout=subprocess.PIPE,
@@ -98,6 +111,8 @@ def measure(processes: int, streams: int, seconds: float) -> Scaled:
                 preexec_fn=lambda: os.sched_setaffinity(0, own),
             )
             assert process.stdout is not None
+            if ui:
+                Thread(target=_watch, args=(base, process), daemon=True).start()
             output = process.stdout.read()
             _, status, usage = os.wait4(process.pid, 0)  # with its workers, for whom it has waited
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -106,6 +121,26 @@ def measure(processes: int, streams: int, seconds: float) -> Scaled:
         result = compare("fairshare", "", streams, client.read(Path(folder)), load_stamps(stamps), usage)
         workers = orjson.loads((Path(folder) / "runs" / "latest" / "run.json").read_bytes())["workers"]
     return Scaled(processes, result, [worker["health"]["cpu_share"]["p95"] or 0.0 for worker in workers])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _watch(base: str, process: subprocess.Popen[bytes]) -> None:
+    """A page that stays open until the run has ended."""
+    while process.poll() is None:
+        time.sleep(1)
+        try:
+            with urllib.request.urlopen(f"{base}/fairshare/live.json", timeout=5) as answer:
+                live = orjson.loads(answer.read())
+        except (urllib.error.URLError, OSError):
+            continue  # it is not there yet
+        if live.get("state") == "complete" and live["runs"]:
+            process.send_signal(signal.SIGTERM)
+            return
 
 
 def _table(runs: list[Scaled]) -> Table:
