@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -11,7 +12,7 @@ from gevent.event import Event
 
 from fairshare_locust.clock import RunClock
 from fairshare_locust.load import Load
-from fairshare_locust.parts import Part, PhaseTimes
+from fairshare_locust.parts import LoadSpan, Part, PhaseTimes
 from fairshare_locust.plan import Phase, phases_of
 from fairshare_locust.profile import Profile
 
@@ -26,6 +27,7 @@ class Conductor:
 
     Attributes:
         parts: what has begun so far, as `phases` of `run.json`.
+        spans: in which load was offered, of the phases that have begun.
         ended: nothing more is sent.
     """
 
@@ -44,6 +46,7 @@ class Conductor:
         self._note = note
         self._on_part = on_part
         self.parts: list[dict[str, Any]] = []
+        self.spans: list[LoadSpan] = []
         self.ended = False
         self._settled = Event()
 
@@ -66,6 +69,7 @@ class Conductor:
             return
         self.ended = True
         now_s = self._clock.now_s()
+        self._load_ends(now_s)
         if self.parts:
             last = self.parts[-1]
             if last["end_s"] is None or last["end_s"] > now_s:
@@ -87,6 +91,7 @@ class Conductor:
         times = PhaseTimes(self._profile, phase, start_s)
         if times.warmup is not None:
             self._open_part(phase, times.warmup, measured=False)
+        self.spans.append(LoadSpan(number, start_s, times.window.end_s))
         self._load.begin_phase(number, start_s)
         self._wait_until(times.window.measure_s)
         end_s = times.window.end_s
@@ -101,7 +106,14 @@ class Conductor:
         if not self.ended:
             self._drain(phase, end_s, last=last)
 
+    def _load_ends(self, at_s: float) -> None:
+        """The load of the phase that goes on ends then, unless it has before."""
+        if self.spans:
+            span = self.spans[-1]
+            self.spans[-1] = replace(span, end_s=min(span.end_s, max(span.start_s, at_s)))
+
     def _drain(self, phase: Phase, end_s: float, *, last: bool) -> None:
+        self._load_ends(end_s)
         self._open_part(phase, Part("drain", end_s, math.inf, ()), measured=False)
         since_s = self._clock.now_s()
         while not self._load.idle(since_s) and self._clock.now_s() < since_s + phase.drain_s:

@@ -19,7 +19,7 @@ from fairshare_locust.clock import RunClock
 from fairshare_locust.health import HealthSampler
 from fairshare_locust.live.tally import LoadGauges
 from fairshare_locust.otel import trace_requests
-from fairshare_locust.parts import PhaseTimes
+from fairshare_locust.parts import LoadSpan, PhaseTimes
 from fairshare_locust.plan import phases_of
 from fairshare_locust.profile import Profile
 from fairshare_locust.profile.model import Tenant
@@ -97,7 +97,14 @@ class Load(Protocol):
         ...
 
     def release(self, *, keep: bool) -> None:
-        """The records are in the run's files; `keep` if some are not, and copies elsewhere are to stay."""
+        """The records are in the run's files; `keep` if some are not, and copies elsewhere are to stay.
+
+        Safe to call twice.
+        """
+        ...
+
+    def settle_accounts(self, spans: Sequence[LoadSpan]) -> None:
+        """Everything is in the run's files: reckon up what is missing. May read all of it."""
         ...
 
     def abandon(self) -> None:
@@ -247,6 +254,9 @@ class LoadProcess:
     def release(self, *, keep: bool) -> None:
         """See Load: there are no copies."""
 
+    def settle_accounts(self, spans: Sequence[LoadSpan]) -> None:
+        """See Load: nothing is."""
+
     # --- accounts
 
     def abandon(self) -> None:
@@ -267,7 +277,9 @@ class LoadProcess:
 
     def describe(self) -> list[dict[str, Any]]:
         """See Load."""
-        return [{"index": self._worker, **this_process(), "clock_offset_s": 0.0, "health": self.health()}]
+        state = "running" if self._recorder.open else "complete"
+        clock = {"clock_offset_s": 0.0, "clock": None}
+        return [{"index": self._worker, **this_process(), "state": state, **clock, "health": self.health()}]
 
 
 def this_process() -> dict[str, Any]:

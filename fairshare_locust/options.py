@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from locust.argument_parser import LocustArgumentParser, get_empty_argument_pars
 
 from fairshare_locust.errors import FairshareError
 
-__all__ = ["DEFAULT_PROFILE", "EarlyOptions", "Options", "add_options", "early_options"]
+__all__ = ["DEFAULT_PROFILE", "EarlyOptions", "Options", "add_options", "early_options", "meet_apart"]
 
 DEFAULT_PROFILE = "profiles/demo.yaml"
 
@@ -114,6 +116,26 @@ def _seed(text: str) -> int | None:
     return int(text)
 
 
+_MEETING_PLACE = {
+    "--master-host": "LOCUST_MASTER_NODE_HOST",
+    "--master-port": "LOCUST_MASTER_NODE_PORT",
+    "--master-bind-host": "LOCUST_MASTER_BIND_HOST",
+    "--master-bind-port": "LOCUST_MASTER_BIND_PORT",
+}
+
+
+def meet_apart() -> None:
+    """Have a master and the workers that it forks meet at a port of their own, which only this host reaches.
+
+    At Locust's usual port they would disturb another run on this host, and be open to whoever reaches it. To be called
+    before Locust reads its options.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    hosts = {"LOCUST_MASTER_NODE_HOST": "127.0.0.1", "LOCUST_MASTER_BIND_HOST": "127.0.0.1"}
+    os.environ.update({**hosts, "LOCUST_MASTER_NODE_PORT": port, "LOCUST_MASTER_BIND_PORT": port})
+
+
 @dataclass(frozen=True)
 class EarlyOptions:
     """What has to be known while the locustfile is imported, before Locust parses its command line.
@@ -122,6 +144,8 @@ class EarlyOptions:
         profile_given: somebody has named the profile; else it is the default one.
         worker: this process is to do what a master says.
         otel: Locust will set OpenTelemetry up.
+        forks: it will start workers as processes of its own.
+        meeting_given: somebody has said where a master and its workers are to meet.
     """
 
     profile: Path
@@ -129,6 +153,8 @@ class EarlyOptions:
     asks_for_help: bool
     worker: bool
     otel: bool
+    forks: bool
+    meeting_given: bool
 
 
 def early_options(arguments: list[str] | None = None) -> EarlyOptions:
@@ -141,9 +167,12 @@ def early_options(arguments: list[str] | None = None) -> EarlyOptions:
     parser.set_defaults(fairshare_profile=None)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("-V", "--version", action="store_true")
+    parser.add_argument("--master", action="store_true")  # or it would be taken for the start of --master-host
     parser.add_argument("--worker", action="store_true", env_var="LOCUST_MODE_WORKER")
     parser.add_argument("--otel", action="store_true", env_var="LOCUST_ENABLE_OPENTELEMETRY")
-    # With --processes and --worker, this process starts workers, and all of them have the same master elsewhere.
+    parser.add_argument("--processes", env_var="LOCUST_PROCESSES")
+    for option, variable in _MEETING_PLACE.items():
+        parser.add_argument(option, env_var=variable)
     parsed, _ = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     return EarlyOptions(
         profile=Path(parsed.fairshare_profile or DEFAULT_PROFILE),
@@ -151,4 +180,6 @@ def early_options(arguments: list[str] | None = None) -> EarlyOptions:
         asks_for_help=parsed.help or parsed.version,
         worker=parsed.worker,
         otel=parsed.otel,
+        forks=bool(parsed.processes) and not parsed.worker,  # with --worker too, their master is elsewhere
+        meeting_given=any(getattr(parsed, option[2:].replace("-", "_")) for option in _MEETING_PLACE),
     )

@@ -11,7 +11,7 @@ from fairshare_locust.arrival import Window
 from fairshare_locust.plan import Phase
 from fairshare_locust.profile.model import Profile, Tenant
 
-__all__ = ["Part", "PhaseTimes", "absences", "measured_parts", "present"]
+__all__ = ["LoadSpan", "Part", "PhaseTimes", "absences", "measured_parts", "present"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,15 @@ class Part:
     start_s: float
     end_s: float
     tenants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSpan:
+    """The stretch of a phase, by its number in the plan, in which load was offered, on the run clock."""
+
+    number: int
+    start_s: float
+    end_s: float
 
 
 class PhaseTimes:

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import gevent
 import locust
+import psutil
 from locust.env import Environment
 from locust.event import EventHook
 from locust.runners import STATE_CLEANUP, STATE_STOPPING, MasterRunner, WorkerRunner
@@ -34,7 +35,7 @@ from fairshare_locust.errors import FairshareError
 from fairshare_locust.live.profiles import profile_choices
 from fairshare_locust.live.prometheus import exposition
 from fairshare_locust.live.web import RunLink, check_start, install
-from fairshare_locust.options import Options, add_options, early_options
+from fairshare_locust.options import Options, add_options, early_options, meet_apart
 from fairshare_locust.otel import prepare_opentelemetry
 from fairshare_locust.plan import PLANS, apply_plan, slots_of
 from fairshare_locust.profile import (
@@ -57,6 +58,7 @@ _log = logging.getLogger(__name__)
 _EXIT_USAGE = 2
 _PROFILES = Path("profiles")  # what the web UI's form offers
 _EXIT_SUSPECT = 3
+_FORKS_END_WITHIN_S = 5.0
 _EXIT_INTERRUPTED = 130
 
 
@@ -85,6 +87,10 @@ def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
     try:
         if early.otel:
             prepare_opentelemetry()
+        if early.forks:
+            atexit.register(_end_forks, os.getpid())
+            if not early.meeting_given:
+                meet_apart()
         if early.worker:
             # Locust wants a user class; the tenants come with the master's run.
             namespace["WaitingTenant"] = type("WaitingTenant", (TenantUser,), {"abstract": False, "tenant_id": ""})
@@ -101,7 +107,7 @@ def register(namespace: dict[str, Any], plan: str = "mixed") -> None:
 
 def _work(environment: Environment, runner: Any, given_profile: str | None) -> None:
     if isinstance(runner, WorkerRunner):  # else it only lists what there is
-        Worker(environment, runner, given_profile)
+        Worker(environment, runner, given_profile, alone=True)
 
 
 class Plugin:
@@ -111,6 +117,8 @@ class Plugin:
         self._plan = plan
         self._started_with = started_with
         self._default_users = 0
+        self._users_given = False
+        self._preparing = False
         self._runs: list[Run] = []
         self._environment: Environment | None = None
         self._roster: Roster | None = None
@@ -127,7 +135,7 @@ class Plugin:
 
     def _on_init(self, environment: Environment, runner: Any, web_ui: Any = None, **_: Any) -> None:
         if isinstance(runner, WorkerRunner):  # of --processes: it has this process's memory, and no part of its work
-            Worker(environment, runner, None)
+            Worker(environment, runner, None, alone=False)
             return
         self._environment = environment
         if isinstance(runner, MasterRunner):
@@ -141,7 +149,8 @@ class Plugin:
         parsed: Any = environment.parsed_options
         try:
             profile = self._profile(parsed)
-            if parsed.num_users is not None:
+            self._users_given = parsed.num_users is not None
+            if self._users_given:
                 profile = self._with_slots(profile, parsed.num_users)
             parsed.num_users = sum(slots_of(profile).values())
             if parsed.spawn_rate is None:
@@ -161,6 +170,9 @@ class Plugin:
                     atexit.register(self._undo)
             elif web_ui is not None:
                 self._serve(web_ui)
+                if parsed.autostart:
+                    self._prepared = self._prepare(profile, parsed)
+                    parsed.run_time = None  # as above
         except FairshareError as error:
             _fail(str(error))
         except KeyboardInterrupt:
@@ -173,30 +185,43 @@ class Plugin:
         self._default_users = parsed.num_users
         install(web_ui, self._snapshot, self._links, self._metrics)
         check_start(
-            web_ui, lambda: profile_choices(_PROFILES, self._started_with), prepare=self._prepare_form, undo=self._undo
+            web_ui,
+            lambda: profile_choices(_PROFILES, self._started_with),
+            prepare=self._prepare_form,
+            undo=self._not_started,
         )
 
     def _prepare_form(self, form: Mapping[str, Any]) -> None:
         """Prepare the run that the form asks for, so that the page shows what is in its way. Raises FairshareError."""
         if self._busy():
             raise FairshareError("a run is still going on, or being analysed; stop it, and wait for its verdict")
-        self._undo()
-        assert self._environment is not None
-        asked = Namespace(**vars(self._environment.parsed_options))
-        vars(asked).update({name: value for name, value in form.items() if name in vars(asked)})
-        run_time = form.get("run_time")
-        asked.run_time = parse_timespan(run_time) if run_time else None
-        profile = self._profile(asked)
-        users = int(form.get("user_count", self._default_users))
-        if users != self._default_users:
-            # The number that the form came with is that of the profile it came with; another profile has its own.
-            profile = self._with_slots(profile, users)
-        self._prepared = self._prepare(profile, asked)
+        if self._preparing:
+            raise FairshareError("a run is being prepared already, as somebody else has asked for it; wait for it")
+        self._preparing = True
         try:
-            self._muster(self._prepared)
-        except FairshareError:
             self._undo()
+            assert self._environment is not None
+            asked = Namespace(**vars(self._environment.parsed_options))
+            vars(asked).update({name: value for name, value in form.items() if name in vars(asked)})
+            run_time = form.get("run_time")
+            asked.run_time = parse_timespan(run_time) if run_time else None
+            profile = self._profile(asked)
+            users = int(form.get("user_count", self._default_users))
+            # The number that the form came with is that of the profile it came with; another profile has its own.
+            same = self._users_given and Options.of(asked).profile == self._started_with
+            if users != self._default_users or same:
+                profile = self._with_slots(profile, users)
+            self._prepared = self._prepare(profile, asked)
+            self._muster(self._prepared)
+        except BaseException:
+            self._undo()
+            self._preparing = False
             raise
+
+    def _not_started(self) -> None:
+        """Locust has not started what was prepared."""
+        self._preparing = False
+        self._undo()
 
     def _undo(self) -> None:
         """The run that was prepared is not wanted after all."""
@@ -260,7 +285,9 @@ class Plugin:
 
     def _prepare(self, profile: Profile, parsed: Any) -> Run:
         assert self._environment is not None
-        run = Run(self._environment, profile, self._plan, Options.of(parsed))
+        options = Options.of(parsed)
+        base = resolved_yaml(load_profile(options.profile))
+        run = Run(self._environment, profile, self._plan, options, base)
         run.prepare()
         return run
 
@@ -268,8 +295,13 @@ class Plugin:
         """Have the workers, if there are any, make ready for the run. Raises FairshareError when too few can."""
         if self._roster is not None and self._environment is not None:
             parsed: Any = self._environment.parsed_options
-            base = resolved_yaml(load_profile(Options.of(parsed).profile))
-            run.muster(self._roster, max(1, parsed.expect_workers), base)
+            run.muster(self._roster, max(1, parsed.expect_workers), lambda: self._deserted(run))
+
+    def _deserted(self, run: Run) -> None:
+        """Nobody is left to make the run's load."""
+        if run is self._run:
+            run.end_load("interrupted")
+            self._stop()
 
     def _start(self, user_count: int, spawn_rate: float, *args: Any, **kwargs: Any) -> Any:
         """Locust's `runner.start`, with a run behind it."""
@@ -279,23 +311,25 @@ class Plugin:
                 return self._start_users(user_count, spawn_rate, *args, **kwargs)
             return None  # Locust moves users when workers come and go; a run's are where their arrivals are
         try:
-            if self._prepared is None:  # started by a key, or by somebody's code
+            if self._prepared is None:  # started by a key, by --autostart, or by somebody's code
                 parsed: Any = self._environment.parsed_options
-                self._prepared = self._prepare(self._profile(parsed), parsed)
-            run = self._prepared
-            if self._roster is not None and not run.mustered:
-                self._muster(run)
-            self._prepared = None
-            self._run = run
-            self._runs.append(run)
-            self._environment.user_classes = self._user_classes(run)
+                self._prepared = self._prepare(self._with_slots(self._profile(parsed), user_count), parsed)
+                parsed.run_time = None
+            if self._roster is not None and not self._prepared.mustered:
+                self._muster(self._prepared)
+            self._environment.user_classes = self._user_classes(self._prepared)
         except Exception as error:
+            self._preparing = False
             if self._cancelled:
                 return None
             if not isinstance(error, FairshareError | OSError):
                 _log.exception("the run can't begin")
             self._give_up(str(error))
             return None
+        self._preparing = False
+        self._run, self._prepared = self._prepared, None
+        run = self._run
+        self._runs.append(run)
         if self._roster is not None:
             self._environment.dispatcher_class = run.dispatcher
         return self._start_users(sum(run.slots.values()), spawn_rate, *args, **kwargs)
@@ -425,6 +459,19 @@ class Plugin:
 
     def _print_report(self, run: Run) -> None:
         print((run.report or f"fairshare: the run is in {run.path}").rstrip(), flush=True)
+
+
+def _end_forks(parent: int) -> None:
+    """The process ends: none of the workers that Locust has forked for it may stay.
+
+    Locust has asked them by now, and forgotten those that took their time, as they do that still look for a master.
+    """
+    if os.getpid() != parent:
+        return
+    forks = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    _, alive = psutil.wait_procs(forks, _FORKS_END_WITHIN_S)
+    for process in alive:
+        process.kill()
 
 
 def _is_no_spawn_rate_warning(record: logging.LogRecord) -> bool:

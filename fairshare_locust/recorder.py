@@ -33,6 +33,9 @@ class Recorder:
     """Makes records while the run goes on. Every arrival comes here exactly once.
 
     `on_record` is told of each record.
+
+    Attributes:
+        open: records may still come.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Recorder:
         self._environment = environment
         self._clock = clock
         self._on_record = on_record
+        self.open = True
         self._later: deque[Callable[[], None]] = deque()
         self._something = Event()
         self._greenlet = gevent.spawn(self._work_off)
@@ -70,6 +74,7 @@ class Recorder:
 
     def close(self) -> None:
         """Make every record, and stop."""
+        self.open = False
         self._greenlet.kill()
         self.settle()
 

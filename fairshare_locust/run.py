@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.conductor import Conductor
 from fairshare_locust.distributed.fleet import Fleet, Roster
+from fairshare_locust.distributed.lost import due_by_schedule
 from fairshare_locust.distributed.task import Task
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.live.monitor import Monitor
@@ -53,6 +54,7 @@ __all__ = ["Run"]
 State = Literal["running", "complete", "interrupted"]
 
 _CONTEXT_SAMPLE = 500
+_SETTLING_S = 2.0  # workers report every second; the last ones are not whole before
 
 
 class Run:
@@ -64,10 +66,14 @@ class Run:
         slots: the streams, each a Locust user, that a tenant needs.
         summary: `summary.json` once the run has been analysed.
         live: the figures of now, once a run is set up.
+        mustered: workers are ready to make the load.
         report: the analysis as it is printed; None without one.
     """
 
-    def __init__(self, environment: Environment, profile: Profile, plan: str, options: Options) -> None:
+    def __init__(
+        self, environment: Environment, profile: Profile, plan: str, options: Options, base_profile: str = ""
+    ) -> None:
+        """`base_profile`: as its file says, as YAML, before anything was changed in it."""
         self._environment = environment
         self._options = options
         self._plan_name = plan
@@ -77,6 +83,8 @@ class Run:
         self.summary: dict[str, Any] | None = None
         self.report: str | None = None
         self.state: State = "running"
+        self.mustered = False
+        self._base_profile = base_profile
         self._prepared = Prepared({}, {}, {})
         self._overhead_tokens: Mapping[str, int] = {}
         self._fleet: tuple[Fleet, LiveTally] | None = None
@@ -91,6 +99,7 @@ class Run:
         self._load: Load | None = None
         self._conductor: Conductor | None = None
         self._csv: LocustCsv | None = None
+        self._due: Mapping[str, int] = {}  # by the schedules of the open-loop tenants, once the load has ended
         self._notes: list[str] = []
         self._finalised = False
 
@@ -193,19 +202,16 @@ class Run:
 
     # --- the load
 
-    def muster(self, roster: Roster, wanted: int, base_profile: str) -> None:
-        """Have the workers make the load; see `Fleet.muster`."""
+    def muster(self, roster: Roster, wanted: int, on_deserted: Callable[[], None]) -> None:
+        """Have the workers make the load; see `Fleet.muster`. `on_deserted`: see `Fleet`."""
         assert self._directory is not None
         tally = LiveTally()
         fleet = Fleet(roster, self.profile, self._prepared.traces, self._directory.path, tally, self.note)
-        task = Task.of(self._directory.path.name, self.profile, self._prepared, self._overhead_tokens)
-        fleet.muster(task, wanted, base_profile)
+        fleet.on_deserted = on_deserted
         self._fleet = (fleet, tally)
-
-    @property
-    def mustered(self) -> bool:
-        """Whether workers are ready to make the load."""
-        return self._fleet is not None
+        task = Task.of(self._directory.path.name, self.profile, self._prepared, self._overhead_tokens)
+        fleet.muster(task, wanted, self._base_profile)
+        self.mustered = True
 
     @property
     def dispatcher(self) -> Any:
@@ -248,6 +254,7 @@ class Run:
             lambda: self._telemetry.latest,
             load.health,
             terminal_view() if self._headless else None,
+            settling_s=0.0 if self._fleet is None else _SETTLING_S,
         )
 
     def _part_begins(self, part: Part) -> None:
@@ -324,26 +331,37 @@ class Run:
         self.stop_servers()
         if self._flusher is not None:
             self._flusher.kill()
+        ended_s = round(max(0.0, self._clock.now_s()), 6)
         unwritten = self._store.close()
+        self._load.release(keep=bool(unwritten))  # before whatever takes long
         if self.live is not None:
             self.live.end(self._clock.now_s())
         try:
             if self._csv is not None:
                 self._csv.finish()
-            if not unwritten:
-                self._store.count_texts(load_tokenizer(self.profile.model.tokenizer).counts)
-                if self._fleet is not None and any(phase.requests for phase in phases_of(self.profile)):
-                    relabel(self._directory.requests, self._parts)
-            self._write_run(round(max(0.0, self._clock.now_s()), 6))
+            # In a thread: heartbeats and pages go on meanwhile.
+            gevent.get_hub().threadpool.apply(self._work_up, (not unwritten,))
+            spans = [] if self._conductor is None else self._conductor.spans
+            self._load.settle_accounts(spans)
+            self._due = due_by_schedule(self.profile, self._prepared.traces, spans)
+            self._write_run(ended_s)
         except OSError as error:
             self.problem = f"{self._directory.path}: can't be written: {error.strerror}"
         except FairshareError as error:
             self.problem = str(error)
-        self._load.release(keep=bool(unwritten) or self.problem is not None)
         if unwritten:
             self.problem = self._rescue(unwritten)
         if self._options.report and self._parts:
             self._analyse()
+
+    def _work_up(self, whole: bool) -> None:
+        """What can be known only when every record is there; nothing if the file is not whole."""
+        assert self._store is not None
+        if not whole:
+            return
+        self._store.count_texts(load_tokenizer(self.profile.model.tokenizer).counts)
+        if self._fleet is not None and any(phase.requests for phase in phases_of(self.profile)):
+            relabel(self._store.requests, self._parts)
 
     def _rescue(self, unwritten: bytes) -> str:
         """Save records elsewhere that the run directory has no room for; what to tell the user."""
@@ -412,7 +430,7 @@ class Run:
                 "workers": [] if self._load is None else self._load.describe(),
                 "phases": self._parts,
                 "asked": {
-                    tenant_id: {"scheduled": count}
+                    tenant_id: {"scheduled": count, "due": self._due.get(tenant_id)}
                     for tenant_id, count in ({} if self._load is None else self._load.scheduled()).items()
                 },
                 "notes": [*self._notes, *self._telemetry.notes],

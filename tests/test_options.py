@@ -28,7 +28,8 @@ def options(arguments):
 
 def early(arguments):
     made = early_options(arguments)
-    return [str(made.profile), made.profile_given, made.asks_for_help, made.worker, made.otel]
+    told = (made.profile_given, made.asks_for_help, made.worker, made.otel, made.forks, made.meeting_given)
+    return [str(made.profile), *told]
 
 json.dump([globals()[name](arguments) for name, arguments in json.load(sys.stdin)], sys.stdout)
 """
@@ -98,28 +99,33 @@ def test_other_ways_to_say_it(tmp_path: Path, how: str) -> None:
         [("options", []), ("early", []), ("options", arguments), ("early", arguments)], tmp_path, **environment
     ) == [
         ["p.yaml", "runs", 1.0, 9, True, True],
-        ["p.yaml", True, False, False, False],
+        ["p.yaml", True, False, False, False, False, False],
         ["other.yaml", "runs", 1.0, 9, True, True],
-        ["other.yaml", True, False, False, False],
+        ["other.yaml", True, False, False, False, False, False],
     ]
 
 
 def test_what_is_known_before_locust_reads_its_command_line(tmp_path: Path) -> None:
     cases: list[tuple[list[str], list[Any]]] = [
-        (["-f", "locustfiles/mixed.py", "--headless", "-u", "3", "--host", "http://a"], [False, False]),
-        (["--help"], [True, False]),
-        (["-h"], [True, False]),
-        (["-V"], [True, False]),
-        (["--version"], [True, False]),
-        (["--master"], [False, False]),
-        (["--worker"], [False, True]),
-        (["--processes", "4"], [False, False]),
-        (["--processes", "-1", "--worker"], [False, True]),
+        (
+            ["-f", "locustfiles/mixed.py", "--headless", "-u", "3", "--host", "http://a"],
+            [False, False, False, False, False],
+        ),
+        (["--help"], [True, False, False, False, False]),
+        (["-h"], [True, False, False, False, False]),
+        (["-V"], [True, False, False, False, False]),
+        (["--version"], [True, False, False, False, False]),
+        (["--master"], [False, False, False, False, False]),
+        (["--worker"], [False, True, False, False, False]),
+        (["--otel"], [False, False, True, False, False]),
+        (["--processes", "4"], [False, False, False, True, False]),
+        (["--processes", "4", "--master-bind-port", "7000"], [False, False, False, True, True]),
+        (["--processes", "-1", "--worker"], [False, True, False, False, False]),
     ]
     answers = run([("early", arguments) for arguments, _ in cases], tmp_path)
-    assert answers == [["profiles/demo.yaml", False, *expected, False] for _, expected in cases]
+    assert answers == [["profiles/demo.yaml", False, *expected] for _, expected in cases]
 
 
 def test_a_worker_from_the_environment(tmp_path: Path) -> None:
-    [early] = run([("early", ["--otel"])], tmp_path, LOCUST_MODE_WORKER="true")
-    assert early == ["profiles/demo.yaml", False, False, True, True]
+    [early] = run([("early", [])], tmp_path, LOCUST_MODE_WORKER="true")
+    assert early == ["profiles/demo.yaml", False, False, True, False, False, False]

@@ -211,6 +211,8 @@ class ClosedQueue(_Queue):
         self._share = share
         self._taken = 0
         self._left = None if window.requests is None else share.count_below(window.requests)
+        if self._left == 0:  # others make them all: nobody will ask in vain
+            self._exhausted_s = window.measure_s
 
     def take(self, now_s: float, *, first: bool) -> Arrival | None:
         """See ArrivalQueue."""

@@ -54,7 +54,7 @@ class _Sample:
 
     @property
     def bound_s(self) -> float:
-        return self.round_trip_s / 2
+        return self.round_trip_s / 2 * (1 + _MOST_DRIFT)  # they drift apart on the way, too
 
 
 class ClockSync:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import gevent
 import yaml
+import zmq
 from locust import runners
 from locust.env import Environment
 from locust.runners import MasterRunner
@@ -20,6 +21,7 @@ from fairshare_locust.arrival import shares
 from fairshare_locust.attainment import Attainment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.distributed.dispatcher import TenantDispatcher
+from fairshare_locust.distributed.letters import LetterBox
 from fairshare_locust.distributed.likeness import differences, package_versions
 from fairshare_locust.distributed.lost import Loss, lost_share, recorded_by
 from fairshare_locust.distributed.messages import FILES, FROM_WORKER, PREFIX, listen
@@ -27,7 +29,7 @@ from fairshare_locust.distributed.parcels import Inbox
 from fairshare_locust.distributed.task import Task
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.live.tally import LiveTally, LoadGauges
-from fairshare_locust.parts import PhaseTimes
+from fairshare_locust.parts import LoadSpan
 from fairshare_locust.plan import phases_of
 from fairshare_locust.profile import Profile
 from fairshare_locust.profile.transform import scaled_arrival
@@ -42,8 +44,12 @@ _GREETED_WITHIN_S = 10.0
 # A worker that is silent for so long is lost. It gives up a little earlier when it hears nothing itself.
 _SILENT_S = 10.0
 _WATCH_EVERY_S = 0.25
+# One that is there, and yet does not do what it was told, is lost too.
+_PATIENCE_S = 60.0
 # Locust takes a worker for missing after so many heartbeats of a second; a cut of some seconds has to heal before.
 _HEARTBEATS = 15
+
+_MORE_WORKERS = "start more with: locust -f LOCUSTFILE --worker --master-host THIS_HOST"
 
 Message = dict[str, Any]
 
@@ -62,9 +68,10 @@ class Roster:
     def __init__(self, environment: Environment, runner: MasterRunner) -> None:
         self._runner = runner
         self._greetings: dict[str, Message] = {}
-        self._dismissed: set[tuple[str, str]] = set()
         self.fleet: Fleet | None = None
         runners.HEARTBEAT_LIVENESS = max(runners.HEARTBEAT_LIVENESS, _HEARTBEATS)
+        # A worker that connects anew is heard at once, though nobody has noticed yet that its old connection is gone.
+        runner.server.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         listen(runner, FROM_WORKER, self._heard)
         environment.events.worker_report.add_listener(self._reported)
 
@@ -87,21 +94,13 @@ class Roster:
             del self._runner.clients[worker_id]
 
     def _heard(self, worker_id: str, message: Message) -> None:
-        received_s = monotonic()
-        name = message["message"]
-        if name == "hello":
+        if message["message"] == "hello":
             self._greetings[worker_id] = message
             self.send(worker_id, "welcome", {})
-            return
-        if name == "ping":
-            # For whoever asks: it tells the time, and that this master is there.
-            pong = {"run": message["run"], "sent_s": message["sent_s"], "received_s": received_s}
-            self.send(worker_id, "pong", {**pong, "replied_s": monotonic()})
-        if self.fleet is not None and self.fleet.run == message["run"] and self.fleet.heard(worker_id, message):
-            return
-        if (worker_id, message["run"]) not in self._dismissed:
-            self._dismissed.add((worker_id, message["run"]))
-            self.send(worker_id, "dismiss", {"run": message["run"], "why": "it came back after it was given up"})
+        elif self.fleet is not None and self.fleet.run == message["run"]:
+            self.fleet.heard(worker_id, message)
+        else:
+            self.send(worker_id, "dismiss", {"run": message["run"], "why": "that run is over"})
 
     def _reported(self, client_id: str, data: Message) -> None:
         report = data.get("fairshare")
@@ -120,8 +119,10 @@ class _Member:
     greeting: Message
     state: State = "asked"
     number: int = -1
+    box: LetterBox = field(default_factory=LetterBox)
     heard_s: float = field(default_factory=monotonic)
-    problems: list[str] | None = None
+    moved_s: float = field(default_factory=monotonic)  # when it last brought something on
+    problems: list[str] = field(default_factory=list)
     clock: Message | None = None
     health: Message | None = None
     progress: Message = field(default_factory=dict)
@@ -132,7 +133,7 @@ class _Member:
     gone_s: float | None = None  # on the run clock: when it was last heard of, or left
     why: str | None = None
     losses: dict[str, Loss] = field(default_factory=dict)
-    scheduled: dict[str, int] = field(default_factory=dict)
+    recorded: dict[str, int] | None = None  # of one that is lost, by tenant id
 
     def __str__(self) -> str:
         place = "a worker" if self.number < 0 else f"worker {self.number}"
@@ -140,6 +141,7 @@ class _Member:
 
     @property
     def at_work(self) -> bool:
+        """Whether it is to send load, or may be asked to."""
         return self.state == "enlisted"
 
     @property
@@ -155,6 +157,7 @@ class Fleet:
 
     Attributes:
         run: name of the run directory.
+        on_deserted: called when no worker is left while the load goes on.
     """
 
     lead_s = 0.5  # a message takes its time, and slots that wait at the gate need a moment to wake
@@ -176,11 +179,13 @@ class Fleet:
         self._tally = tally
         self._note = note
         self.run = directory.name
+        self.on_deserted: Callable[[], None] = lambda: None
         self._members: list[_Member] = []
         self._store: RecordStore | None = None
         self._clock = RunClock()
-        self._phases: list[tuple[int, float, float]] = []  # number, start and end of the load, on the run clock
+        self._phase = -1
         self._ended = False
+        self._released = False
         self._watcher: gevent.Greenlet | None = None
 
     # --- getting together
@@ -202,23 +207,26 @@ class Fleet:
             if problems:
                 self._refuse(member, problems)
             else:
-                self._send(member, "prepare", task=task.to_dict())
+                self._write(member, "prepare", task=task.to_dict())
         self._wait(lambda: not self._in_state("asked"))
         accepted = self._in_state("ready")
         for number, member in enumerate(accepted):
             member.number = number
         if len(accepted) >= wanted:
             for member in accepted:
-                self._send(member, "enlist", worker=member.number, workers=len(accepted))
-            self._wait(lambda: not self._in_state("ready"))
+                self._write(member, "enlist", worker=member.number, workers=len(accepted))
+            self._wait_for(accepted, lambda member: member.state != "ready")
         refused = self._in_state("refused")
-        if len(accepted) < wanted or any(member in refused for member in accepted):
+        able = self._in_state("enlisted", "ready")
+        if len(accepted) < wanted or len(able) < len(accepted):
+            why = [f"{member}: {problem}" for member in refused for problem in member.problems]
+            more = [] if len(accepted) == len(self._members) >= wanted else [_MORE_WORKERS]
             self.release(keep=False)
-            why = [f"{member}: {problem}" for member in refused for problem in member.problems or ()]
-            able = len(self._in_state("enlisted", "ready"))
-            raise WorkersError("\n".join([f"{wanted} workers are needed, {able} can take part", *why]))
+            raise WorkersError(
+                "\n".join([f"workers: found {len(able)} that can take part; must be {wanted} at least", *why, *more])
+            )
         for member in refused:
-            for problem in member.problems or ():
+            for problem in member.problems:
                 self._note(f"{member} takes no part in this run: {problem}")
         self._members = accepted
 
@@ -230,7 +238,7 @@ class Fleet:
 
     def _unlike(self, member: _Member, base_profile: str) -> list[str]:
         if not member.greeting:
-            return [f"{member.id} does not answer; start it with a locustfile that calls fairshare_locust.register()"]
+            return ["it does not answer; start it with a locustfile that calls fairshare_locust.register()"]
         packages = differences(package_versions(), member.greeting["packages"])
         profile: list[str] = []
         if member.greeting["profile"] is not None:
@@ -243,17 +251,37 @@ class Fleet:
     def _refuse(self, member: _Member, problems: list[str]) -> None:
         member.state = "refused"
         member.problems = problems
+        self._send(member, "dismiss", why="; ".join(problems))
 
     def _in_state(self, *states: State) -> list[_Member]:
         return [member for member in self._members if member.state in states]
 
     def _wait(self, condition: Callable[[], bool]) -> None:
-        """Until it holds; lost workers are told apart meanwhile, so that it can."""
+        """Until it holds. Workers that are lost meanwhile are found out elsewhere."""
         while not condition():
             gevent.sleep(_POLL_S)
 
+    def _wait_for(self, members: Iterable[_Member], done: Callable[[_Member], bool]) -> None:
+        """Until it holds for each of them that is not lost. One that brings nothing on for long is."""
+        since_s = monotonic()
+
+        def over(member: _Member) -> bool:
+            if member.state in ("lost", "refused") or done(member):
+                return True
+            if monotonic() - max(since_s, member.moved_s) > _PATIENCE_S:
+                self._give_up(member, f"it brought nothing on for {_PATIENCE_S:g} s")
+                return True
+            return False
+
+        waiting = list(members)
+        self._wait(lambda: not [member for member in waiting if not over(member)])
+
     def _send(self, member: _Member, name: str, **data: Any) -> None:
         self._roster.send(member.id, name, {"run": self.run, **data})
+
+    def _write(self, member: _Member, name: str, **content: Any) -> None:
+        """A letter: it is sent until it has come."""
+        self._send(member, name, **member.box.write(name, content, monotonic()))
 
     @property
     def dispatcher(self) -> Callable[..., TenantDispatcher]:
@@ -272,13 +300,37 @@ class Fleet:
 
     # --- what they say
 
-    def heard(self, worker_id: str, message: Message) -> bool:
-        """A message for this run; False if the worker has no part in it, or no more."""
+    def heard(self, worker_id: str, message: Message) -> None:
+        """A message for this run."""
+        received_s = monotonic()
         member = next((one for one in self._members if one.id == worker_id), None)
         if member is None or member.state in ("lost", "refused"):
-            return False
-        member.heard_s = monotonic()
+            why = "it came too late" if member is None else member.why or "; ".join(member.problems)
+            self._roster.send(worker_id, "dismiss", {"run": self.run, "why": why})
+            return
+        member.heard_s = received_s
+        if "letter" in message:
+            if not member.box.accept(message):
+                return
+            member.moved_s = received_s
+        if "received_letters" in message:
+            member.box.heard(message["received_letters"])
         match message["message"]:
+            case "ping":
+                self._send(
+                    member,
+                    "pong",
+                    sent_s=message["sent_s"],
+                    received_s=received_s,
+                    replied_s=monotonic(),
+                    received_letters=member.box.received,
+                )
+            case "progress":
+                member.progress = message
+            case "parcel":
+                self._take_in(member, message)
+            case "busy":
+                self._refuse(member, [message["problem"]])
             case "prepared":
                 member.clock = message["clock"]
                 if message["problems"]:
@@ -290,10 +342,6 @@ class Fleet:
                     self._refuse(member, [message["problem"]])
                 else:
                     member.state = "enlisted"
-            case "progress":
-                member.progress = message
-            case "parcel":
-                self._take_in(member, message)
             case "phase-ended":
                 member.ended_phase = message["phase"]
                 member.attainment = message["attainment"]
@@ -303,9 +351,8 @@ class Fleet:
                 member.final = message
                 member.attainment = message["attainment"]
                 member.clock, member.health = message["clock"], message["health"]
-                if member.state == "enlisted":
+                if member.at_work:
                     member.state = "ended"
-        return True
 
     def reported(self, worker_id: str, report: Message) -> None:
         """What came with Locust's own report."""
@@ -320,6 +367,7 @@ class Fleet:
         lines = inbox.take(parcel["offset"], parcel["data"])
         if lines:
             self._store_lines(parcel["kind"], lines)
+            member.moved_s = monotonic()
         self._send(member, "have", kind=parcel["kind"], received=inbox.received)
 
     def _store_lines(self, kind: str, lines: bytes) -> None:
@@ -330,25 +378,48 @@ class Fleet:
             self._store.append_texts(lines)
 
     def _watch(self) -> None:
+        """Send again what has not come, and find out who is lost."""
         while True:
             gevent.sleep(_WATCH_EVERY_S)
+            if self._released and (self._roster.fleet is not self or not self._unsettled()):
+                return
             for member in self._members:
+                if member.state in ("lost", "refused"):
+                    continue
+                for name, letter in member.box.again(monotonic()):
+                    self._send(member, name, **letter)
                 if monotonic() - member.heard_s < _SILENT_S:
                     continue
                 if member.state in ("asked", "ready"):
-                    self._refuse(member, [f"it went silent for {_SILENT_S:g} s"])
-                elif member.state == "enlisted" or (member.state in ("ended", "left") and not member.delivered):
-                    self._gone(member, "lost", f"it went silent for {_SILENT_S:g} s")
-                    self._roster.strike(member.id)
+                    self._refuse(member, [f"it went silent for {_SILENT_S:g} s; look at its log, and start it anew"])
+                elif not self._released and (member.at_work or not member.delivered):
+                    self._give_up(member, f"it went silent for {_SILENT_S:g} s")
+
+    def _unsettled(self) -> list[_Member]:
+        """Those that have not got every letter, and may still get it."""
+        return [
+            member
+            for member in self._members
+            if member.state not in ("lost", "refused", "left")
+            and not member.box.settled
+            and monotonic() - member.heard_s < _SILENT_S
+        ]
+
+    def _give_up(self, member: _Member, why: str) -> None:
+        self._gone(member, "lost", why)
+        self._roster.strike(member.id)
 
     def _gone(self, member: _Member, state: Literal["lost", "left"], why: str) -> None:
         before, member.state, member.why = member.state, state, why
         if member.gone_s is None:
             member.gone_s = max(0.0, self._clock.now_s() - (monotonic() - member.heard_s))
-        if before == "enlisted" and not self._ended:
-            self._note(
-                f"{member} {_was(state)} at t = {member.gone_s:.1f} s ({why}); the run goes on without its share"
-            )
+        if before != "enlisted" or self._ended:
+            return
+        left = bool(self._in_state("enlisted"))
+        what = "the run goes on without its share" if left else "no worker is left, the run ends"
+        self._note(f"{member} {_was(state)} at t = {member.gone_s:.1f} s ({why}); {what}")
+        if not left:
+            gevent.spawn(self.on_deserted)
 
     # --- phases
 
@@ -360,19 +431,18 @@ class Fleet:
         """See Load."""
         self._clock = clock
         for member in self._in_state("enlisted"):
-            self._send(member, "begin", monotonic_s=clock.monotonic_s, unix_s=clock.unix_s)
+            self._write(member, "begin", monotonic_s=clock.monotonic_s, unix_s=clock.unix_s)
 
     def begin_phase(self, number: int, start_s: float) -> None:
         """See Load."""
-        end_s = PhaseTimes(self._profile, phases_of(self._profile)[number], start_s).window.end_s
-        self._phases.append((number, start_s, end_s))
+        self._phase = number
         for member in self._in_state("enlisted"):
-            self._send(member, "phase", number=number, start_s=start_s)
+            self._write(member, "phase", number=number, start_s=start_s)
 
     def _reporting(self) -> list[_Member] | None:
         """Those at work, if all of them have told of the phase that goes on; else None."""
         at_work = self._in_state("enlisted")
-        told = all(member.progress.get("phase") == self._phases[-1][0] for member in at_work)
+        told = all(member.progress.get("phase") == self._phase for member in at_work)
         return at_work if told else None
 
     def idle(self, since_s: float) -> bool:
@@ -385,7 +455,7 @@ class Fleet:
     def exhausted_s(self) -> dict[str, float | None]:
         """See Load: a tenant has had its number when each worker has made its share of it."""
         members = self._reporting()
-        tenants = phases_of(self._profile)[self._phases[-1][0]].tenants
+        tenants = phases_of(self._profile)[self._phase].tenants
         if members is None:
             return dict.fromkeys(tenants)
         ends: dict[str, float | None] = {}
@@ -397,51 +467,23 @@ class Fleet:
 
     def end_phase(self, why: str) -> None:
         """See Load."""
-        number = self._close_phase()
+        number = self._phase
         for member in self._in_state("enlisted"):
-            self._send(member, "end-phase", number=number, why=why)
-        self._wait(lambda: all(member.ended_phase >= number for member in self._in_state("enlisted")))
-
-    def _close_phase(self) -> int:
-        """The load of the phase that goes on ends now, unless it has; its number."""
-        number, start_s, end_s = self._phases[-1]
-        self._phases[-1] = (number, start_s, min(end_s, max(start_s, self._clock.now_s())))
-        return number
+            self._write(member, "end-phase", number=number, why=why)
+        self._wait_for(self._members, lambda member: not member.at_work or member.ended_phase >= number)
 
     def end(self, why: str) -> None:
         """See Load; waits until every worker's records are here, or the worker is lost."""
         if not self._ended:
             self._ended = True
-            if self._phases:
-                self._close_phase()
             for member in self._in_state("enlisted"):
-                self._send(member, "end", why=why)
-        self._wait(lambda: all(member.state == "lost" or member.delivered for member in self._members))
+                self._write(member, "end", why=why)
+        self._wait_for(self._members, lambda member: member.delivered)
 
     def close(self) -> None:
-        """See Load; reckons up what was lost, and takes in what stands in a lost worker's file, if that is here."""
-        if self._watcher is not None:
-            self._watcher.kill()
-        gone = self._in_state("lost", "left")
-        for member in gone:
+        """See Load; takes in what stands in a lost worker's file, if that is here."""
+        for member in self._in_state("lost", "left"):
             self._recover(member)
-        if gone and self._store is not None and self._store.flush():
-            recorded = recorded_by(self._store.requests, [member.number for member in gone])
-            for member in gone:
-                known = recorded[member.number]
-                member.losses = lost_share(
-                    self._profile,
-                    self._traces,
-                    self._phases,
-                    member.number,
-                    len(self._members),
-                    member.gone_s or 0.0,
-                    known,
-                )
-                for (_, tenant_id), indices in known.items():
-                    member.scheduled[tenant_id] = member.scheduled.get(tenant_id, 0) + len(indices)
-                missing = ", ".join(f"{loss} of tenant {tenant_id!r}" for tenant_id, loss in member.losses.items())
-                self._note(f"{member} {_was(member.state)}; missing: {missing or 'nothing'}")
 
     def _recover(self, member: _Member) -> None:
         """What has not come of a worker's records may stand in its file, if that is on this host."""
@@ -464,13 +506,39 @@ class Fleet:
 
     def release(self, *, keep: bool) -> None:
         """See Load."""
+        if self._released:
+            return
+        self._released = True
         for member in self._members:
-            if member.state not in ("lost", "left"):
-                self._send(member, "release", keep=keep)
-        if self._watcher is not None:
-            self._watcher.kill()
+            if member.state not in ("lost", "left", "refused"):
+                self._write(member, "release", keep=keep)
         with contextlib.suppress(OSError):  # somebody's file is in it, or there is none
             (self._directory / "workers").rmdir()
+
+    def settle_accounts(self, spans: Sequence[LoadSpan]) -> None:
+        """See Load: what is missing of workers that are gone."""
+        gone = self._in_state("lost", "left")
+        if not gone or self._store is None:
+            return
+        numbers = [member.number for member in gone]
+        recorded = gevent.get_hub().threadpool.apply(recorded_by, (self._store.requests, numbers))
+        for member in gone:
+            known = recorded[member.number]
+            member.losses = lost_share(
+                self._profile,
+                self._traces,
+                spans,
+                member.number,
+                len(self._members),
+                member.gone_s or 0.0,
+                known,
+            )
+            if member.state == "lost":
+                member.recorded = {}
+                for (_, tenant_id), indices in known.items():
+                    member.recorded[tenant_id] = member.recorded.get(tenant_id, 0) + len(indices)
+            missing = ", ".join(f"{loss} of tenant {tenant_id!r}" for tenant_id, loss in member.losses.items())
+            self._note(f"{member} {_was(member.state)}; missing: {missing or 'nothing'}")
 
     def abandon(self) -> None:
         """See Load: the workers stop by themselves when they hear nothing more, and keep their files."""
@@ -487,7 +555,7 @@ class Fleet:
         totals = {tenant.id: 0 for tenant in self._profile.tenants}
         for member in self._members:
             told = (member.final or member.progress).get("scheduled", {})
-            for tenant_id, count in (member.scheduled if member.state == "lost" and member.scheduled else told).items():
+            for tenant_id, count in (told if member.recorded is None else member.recorded).items():
                 totals[tenant_id] += count
         return totals
 
@@ -498,7 +566,8 @@ class Fleet:
             for tenant_id, values in member.progress.get("gauges", {}).items():
                 gauges = LoadGauges(*values)
                 if not member.at_work:
-                    gauges = LoadGauges(asked=gauges.asked, sent=gauges.sent)
+                    streams = 0 if member.state == "lost" else gauges.streams
+                    gauges = LoadGauges(streams, asked=gauges.asked, sent=gauges.sent)
                 totals[tenant_id] += gauges
         return totals
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
-from fairshare_locust.arrival import arrival_queue, shares
-from fairshare_locust.parts import PhaseTimes
+from fairshare_locust.arrival import Arrival, Share, arrival_queue, shares
+from fairshare_locust.parts import LoadSpan, PhaseTimes
 from fairshare_locust.plan import phases_of
 from fairshare_locust.profile import Profile
 from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
+from fairshare_locust.profile.model import Tenant
 from fairshare_locust.profile.transform import scaled_arrival
 from fairshare_locust.trace import TraceRows, row_times
 
-__all__ = ["Loss", "Recorded", "lost_share", "recorded_by"]
+__all__ = ["Loss", "Recorded", "due_by_schedule", "lost_share", "recorded_by"]
+
+_TOLD_FROM_S = 0.05
 
 Recorded = Mapping[tuple[str, str], set[int]]
 """Indices on record, by phase prefix and tenant id."""
@@ -49,7 +52,7 @@ def recorded_by(requests: Path, workers: Iterable[int]) -> dict[int, dict[tuple[
 def lost_share(
     profile: Profile,
     traces: Mapping[str, TraceRows],
-    phases: Iterable[tuple[int, float, float]],
+    spans: Iterable[LoadSpan],
     worker: int,
     workers: int,
     since_s: float,
@@ -58,30 +61,58 @@ def lost_share(
     """What is missing of a worker that was last heard of at `since_s`, by the tenants that miss anything.
 
     Args:
-        phases: number, start and end of the load, in seconds on the run clock, of each that has begun.
+        spans: of each phase that has begun.
         recorded: what this worker has on record.
     """
     plan = phases_of(profile)
     lost: dict[str, Loss] = {}
-    for number, start_s, end_s in phases:
-        times = PhaseTimes(profile, plan[number], start_s)
-        end_s = min(end_s, times.window.end_s)
+    for span in spans:
+        times = PhaseTimes(profile, plan[span.number], span.start_s)
         for tenant in times.tenants:
-            arrival = scaled_arrival(tenant.arrival, plan[number].load)
+            arrival = scaled_arrival(tenant.arrival, times.phase.load)
             share = shares(tenant.id, arrival, workers)[worker]
             if not share.slots:
                 continue
-            seconds = max(0.0, end_s - max(start_s, since_s))
+            seconds = max(0.0, span.end_s - max(span.start_s, since_s))
             missing: int | None = None
             if not isinstance(arrival, ClosedArrival | BatchArrival):
-                window = replace(times.window, end_s=end_s)
-                row = row_times(tenant, traces)
-                queue = arrival_queue(arrival, profile.seed, tenant.id, window, times=row, share=share)
-                known = recorded.get((plan[number].prefix.rstrip("/"), tenant.id), set())
-                missing = sum(due.index not in known for due in queue.untaken())
-            if seconds > 0 or missing:
+                known = recorded.get((times.phase.prefix.rstrip("/"), tenant.id), set())
+                missing = sum(due.index not in known for due in _due(profile, traces, tenant, times, span, share))
+            if missing or seconds >= _TOLD_FROM_S:
                 lost[tenant.id] = _added(lost.get(tenant.id), Loss(missing, seconds))
     return lost
+
+
+def due_by_schedule(profile: Profile, traces: Mapping[str, TraceRows], spans: Iterable[LoadSpan]) -> dict[str, int]:
+    """What the schedules of the open-loop tenants had due in the phases' loads, by tenant id.
+
+    Of conversations it is their first turns.
+    """
+    plan = phases_of(profile)
+    counts: dict[str, int] = {}
+    for span in spans:
+        times = PhaseTimes(profile, plan[span.number], span.start_s)
+        for tenant in times.tenants:
+            if not isinstance(tenant.arrival, ClosedArrival | BatchArrival):
+                due = sum(1 for _ in _due(profile, traces, tenant, times, span, None))
+                counts[tenant.id] = counts.get(tenant.id, 0) + due
+    return counts
+
+
+def _due(
+    profile: Profile,
+    traces: Mapping[str, TraceRows],
+    tenant: Tenant,
+    times: PhaseTimes,
+    span: LoadSpan,
+    share: Share | None,
+) -> Iterator[Arrival]:
+    """What an open-loop tenant's schedule had due in a span, in all or of a share."""
+    arrival = scaled_arrival(tenant.arrival, times.phase.load)
+    window = replace(times.window, end_s=min(span.end_s, times.window.end_s))
+    part = {} if share is None else {"share": share}
+    queue = arrival_queue(arrival, profile.seed, tenant.id, window, times=row_times(tenant, traces), **part)
+    return queue.untaken()
 
 
 def _added(one: Loss | None, other: Loss) -> Loss:

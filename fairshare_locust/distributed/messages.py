@@ -1,30 +1,33 @@
 """Messages between master and workers, over Locust's own connection: their names, and what they carry.
 
-Every message names its run, but for the greetings. What is sent in one direction arrives in order or not at all.
+Every message names its run, but for the greetings. A connection that breaks loses what is on its way. So what has to
+arrive, and in order, is a letter (*, see `letters`), and a worker's files go in parcels (see `parcels`); both are sent
+until they have come. The other messages are repeated anyway.
 
 worker → master
-    hello         who this is: host, pid, packages, and the profile it was given, if any; repeated until welcomed
-    ping          number, sent_s
-    prepared      problems (none: it is ready), clock
-    enlisted      problem (none: it has its share)
-    progress      t_s, phase, idle, exhausted, scheduled, gauges; ten times a second
+    hello         who this is: host, pid, packages, and the profile it was given, if any; until it is welcomed
+    ping          sent_s, received_letters; every second
+    progress      t_s, phase, idle, exhausted, scheduled, gauges, received_letters; ten times a second
     parcel        kind (requests, texts), offset, data: a piece of its file
-    phase-ended   phase, attainment
-    ended         scheduled, attainment, sizes of its files, health, clock; the records before it
-    leaving       why: it will send no more load
+    busy          problem: it has not done with another run
+    prepared *    problems (none: it is ready), clock
+    enlisted *    problem (none: it has its share)
+    phase-ended * phase, attainment
+    leaving *     why: it will send no more load
+    ended *       scheduled, attainment, sizes of its files, health, clock
 
 master → worker
     welcome       the greeting was heard
-    pong          number, sent_s, received_s, replied_s
-    prepare       the task
-    enlist        worker, workers: make this share's loads
-    begin         monotonic_s, unix_s of t = 0, on the master's clocks
-    phase         number, start_s
-    end-phase     number, why
-    end           why
-    have          kind, received: bytes of its file that the master has
-    release       keep: whether to keep its file; the run is over for it
-    dismiss       why: no part in this run (any more)
+    pong          sent_s, received_s, replied_s, received_letters; for each ping
+    have          kind, received: bytes of its file that the master has; for each parcel
+    dismiss       why: it has no part in this run (any more); for whatever it sends then
+    prepare *     the task
+    enlist *      worker, workers: make this share's loads
+    begin *       monotonic_s, unix_s of t = 0, on the master's clocks
+    phase *       number, start_s
+    end-phase *   number, why
+    end *         why
+    release *     keep: whether to keep its files; the run is over for it
 """
 
 from __future__ import annotations
@@ -43,13 +46,14 @@ FILES = ("requests", "texts")
 FROM_WORKER = (
     "hello",
     "ping",
-    "prepared",
-    "enlisted",
     "progress",
     "parcel",
+    "busy",
+    "prepared",
+    "enlisted",
     "phase-ended",
-    "ended",
     "leaving",
+    "ended",
 )
 FROM_MASTER = (
     "welcome",

@@ -80,16 +80,26 @@ class Outbox:
     def _lines_at(self, offset: int) -> bytes:
         """Whole lines from there on, as many as make a parcel, one at least; nothing if there is no whole one."""
         try:
-            with open(self._path, "rb") as file:
-                file.seek(offset)
-                content = file.read(PARCEL_BYTES)
-                while len(content) >= PARCEL_BYTES and b"\n" not in content and (more := file.read(PARCEL_BYTES)):
-                    content += more
-                if self.tail and file.tell() >= (end := self._file_size()):
-                    content += self.tail[max(0, offset - end) :]
+            content = self._read(offset, PARCEL_BYTES)
+            while len(content) >= PARCEL_BYTES and b"\n" not in content:
+                more = self._read(offset + len(content), PARCEL_BYTES)
+                if not more:
+                    break
+                content += more
         except OSError:
             return b""
         return content[: content.rfind(b"\n") + 1]
+
+    def _read(self, offset: int, length: int) -> bytes:
+        """So many bytes from there on, fewer at the end: of the file, then of what had no room in it."""
+        end = self._file_size()
+        content = b""
+        if offset < end:
+            with open(self._path, "rb") as file:
+                file.seek(offset)
+                content = file.read(min(length, end - offset))
+        after = max(0, offset - end)
+        return content + self.tail[after : after + length - len(content)]
 
 
 class Inbox:

@@ -116,11 +116,9 @@ class Task:
 
     # --- on the worker
 
-    def check_surroundings(self) -> None:
-        """Whether this process has the tenants' keys and reaches their servers. Raises NotReadyError."""
-        problems = list(self._obstacles())
-        if problems:
-            raise NotReadyError(problems)
+    def obstacles(self) -> list[str]:
+        """What is in the way, of the tenants' keys and of their servers as they are reached from here."""
+        return list(self._obstacles())
 
     def prepare(self) -> tuple[Profile, Prepared]:
         """Make everything that this process needs for its part. Needs no event loop, and may take a while.

@@ -22,6 +22,7 @@ from locust.runners import WorkerRunner
 
 from fairshare_locust.clock import RunClock
 from fairshare_locust.distributed.clock_sync import ClockSync
+from fairshare_locust.distributed.letters import LetterBox
 from fairshare_locust.distributed.likeness import package_versions
 from fairshare_locust.distributed.messages import FILES, FROM_MASTER, PREFIX, listen
 from fairshare_locust.distributed.parcels import Outbox
@@ -46,17 +47,27 @@ _REPORT_EVERY_S = 1.0
 _MASTER_SILENT_S = 8.0
 # A Ctrl-C at the terminal is for the master too: it has this time to say what is to be done.
 _MASTERS_WORD_WITHIN_S = 2.0
-_SHIPPED_WITHIN_S = 10.0
+_DELIVERED_WITHIN_S = 10.0
 
 
 class Worker:
     """This process as a worker, over all runs of its life. It greets its master, and takes part in what it is told."""
 
-    def __init__(self, environment: Environment, runner: WorkerRunner, given_profile: str | None) -> None:
-        """`given_profile`: the profile that this worker was started with, as YAML; the run's has to be the same."""
+    def __init__(
+        self, environment: Environment, runner: WorkerRunner, given_profile: str | None, *, alone: bool
+    ) -> None:
+        """Greet the master from now on.
+
+        Args:
+            given_profile: the profile that this worker was started with, as YAML; the run's has to be the same.
+            alone: it has a terminal, or a log, of its own, and says there what it does.
+        """
         self._environment = environment
         self._runner = runner
         self._given_profile = given_profile
+        self._alone = alone
+        # Read now: Locust puts the master's options in the place of ours when users are spawned.
+        self._out = Path(getattr(environment.parsed_options, "fairshare_out", None) or "runs")
         self._part: _Part | None = None
         self._welcome = Event()
         self._interrupted = False
@@ -72,6 +83,11 @@ class Worker:
         while not self._welcome.is_set():
             self._send("hello", greeting)
             self._welcome.wait(_HELLO_EVERY_S)
+        self._say("connected to the master; waiting for a run")
+
+    def _say(self, text: str) -> None:
+        if self._alone:
+            print(f"fairshare: {text}", flush=True)
 
     def _send(self, name: str, data: dict[str, Any]) -> None:
         self._runner.send_message(PREFIX + name, data)
@@ -80,15 +96,14 @@ class Worker:
         name = data["message"]
         if name == "welcome":
             self._welcome.set()
+        elif self._part is not None and data["run"] == self._part.run:
+            self._part.heard(name, data)
         elif name == "prepare":
             if self._part is not None and not self._part.over:
                 problem = f"it is still at work on {self._part.run}; wait for it, or start it anew"
-                self._send("prepared", {"run": data["task"]["run"], "problems": [problem], "clock": None})
-            else:
-                out = Path(getattr(self._environment.parsed_options, "fairshare_out", None) or "runs")
-                self._part = _Part(self._environment, Task.from_dict(data["task"]), out, self._send, self._master_lost)
-        elif self._part is not None and data["run"] == self._part.run:
-            self._part.heard(name, data)
+                self._send("busy", {"run": data["run"], "problem": problem})
+                return
+            self._part = _Part(self._environment, data, self._out, self._send, self._say, self._master_lost)
 
     def _report(self, data: dict[str, Any], **_: Any) -> None:
         if self._part is not None:
@@ -97,17 +112,14 @@ class Worker:
     # --- leaving
 
     def _master_lost(self, part: _Part) -> None:
+        kept = f"; its records are in {part.path}" if part.path is not None else ""
         print(
-            f"fairshare: the master has been silent for {_MASTER_SILENT_S:g} s; this worker has stopped, and its "
-            f"records are in {part.path}",
+            f"fairshare: the master has been silent for {_MASTER_SILENT_S:g} s; this worker has stopped{kept}",
             file=sys.stderr,
             flush=True,
         )
         self._environment.process_exit_code = 1
-        self._quit()
-
-    def _quit(self) -> None:
-        """End the process, whatever is still on its way to a master that is gone."""
+        # End the process, whatever is still on its way to a master that is gone.
         self._runner.client.socket.setsockopt(zmq.LINGER, 0)
         self._runner.quit()
 
@@ -137,7 +149,6 @@ class _Part:
 
     Attributes:
         run: its name.
-        path: the worker's own file of records.
         over: there is nothing more to do for it.
         told_to_end: by the master.
     """
@@ -145,19 +156,24 @@ class _Part:
     def __init__(
         self,
         environment: Environment,
-        task: Task,
+        prepare: dict[str, Any],
         out: Path,
         send: Callable[[str, dict[str, Any]], None],
+        say: Callable[[str], None],
         master_lost: Callable[[_Part], None],
     ) -> None:
+        """`prepare` is the master's first letter."""
         self._environment = environment
-        self._task = task
+        self._task = Task.from_dict(prepare["task"])
         self._out = out
         self._send_message = send
+        self._say = say
         self._master_lost = master_lost
-        self.run = task.run
+        self.run = self._task.run
         self.over = False
         self.told_to_end = Event()
+        self._box = LetterBox()
+        self._box.accept(prepare)
         self._heard_s = monotonic()
         self._sync = ClockSync()
         self._pong = Event()
@@ -169,21 +185,30 @@ class _Part:
         self._outboxes: dict[str, Outbox] = {}
         self._load: LoadProcess | None = None
         self._phase = -1
-        self._ended = False
+        self._ending = False  # nothing more is sent
+        self._ended = Event()  # the account of it is on its way
         self._greenlets = [gevent.spawn(self._prepare), gevent.spawn(self._ping), gevent.spawn(self._watch_master)]
 
     @property
     def path(self) -> Path | None:
+        """The worker's own file of records; None while there is none."""
         return None if self._store is None else self._store.requests
 
     def _send(self, name: str, **data: Any) -> None:
         self._send_message(name, {"run": self.run, **data})
 
+    def _write(self, name: str, **content: Any) -> None:
+        """A letter: it is sent until it has come."""
+        self._send(name, **self._box.write(name, content, monotonic()))
+
     def heard(self, name: str, data: dict[str, Any]) -> None:
         """A message of the master for this run."""
         self._heard_s = monotonic()
+        if "letter" in data and not self._box.accept(data):
+            return
         match name:
             case "pong":
+                self._box.heard(data["received_letters"])
                 self._sync.add(data["sent_s"], data["received_s"], data["replied_s"], monotonic())
                 self._follow()
                 self._pong.set()
@@ -216,31 +241,35 @@ class _Part:
     # --- getting ready
 
     def _prepare(self) -> None:
-        problems: list[str] = []
+        problems = self._task.obstacles()
         try:
-            self._task.check_surroundings()
             # In a thread of its own: this one goes on telling the master that it is alive.
             self._prepared = gevent.get_hub().threadpool.apply(self._task.prepare)
         except NotReadyError as error:
-            problems = error.problems
+            problems += error.problems
         except Exception as error:
-            problems = [f"{type(error).__name__}: {error}"]
+            problems.append(f"{type(error).__name__}: {error}")
         self._synchronise()
         clock = self._clock_described()
         if clock is None:
             problems.append("no answer to any message that was sent to compare clocks")
-        self._send("prepared", problems=problems, clock=clock)
+        self._write("prepared", problems=problems, clock=clock)
 
     def _synchronise(self) -> None:
         for _ in range(_FIRST_PINGS):
             self._pong.clear()
-            self._send("ping", sent_s=monotonic())
+            self._send_ping()
             self._pong.wait(_FIRST_PONG_WITHIN_S)
+
+    def _send_ping(self) -> None:
+        self._send("ping", sent_s=monotonic(), received_letters=self._box.received)
 
     def _ping(self) -> None:
         while True:
-            self._send("ping", sent_s=monotonic())
+            self._send_ping()
             gevent.sleep(_PING_EVERY_S)
+            for name, letter in self._box.again(monotonic()):
+                self._send(name, **letter)
 
     def _follow(self) -> None:
         """Keep t = 0 where the master has it."""
@@ -257,7 +286,11 @@ class _Part:
             requests.parent.mkdir(parents=True, exist_ok=True)
             self._store = RecordStore(requests, texts)
         except OSError as error:
-            self._send("enlisted", problem=f"{error.filename} can't be made: {error.strerror}; see --fairshare-out")
+            where = error.filename or self._out
+            self._write(
+                "enlisted",
+                problem=f"{where} can't be made: {error.strerror}; start it with another --fairshare-out",
+            )
             return
         self._outboxes = {kind: Outbox(path) for kind, path in zip(FILES, (requests, texts), strict=True)}
         load = LoadProcess(
@@ -271,17 +304,19 @@ class _Part:
             classes.append(user_class)
         self._environment.user_classes = classes
         self._greenlets += [gevent.spawn(self._ship), gevent.spawn(self._tell_progress)]
-        self._send("enlisted", problem=None)
+        self._say(f"{self.run}: worker {worker} of {workers}")
+        self._write("enlisted", problem=None)
 
     # --- the load
 
     def _tell_progress(self) -> None:
         while True:
             gevent.sleep(_PROGRESS_EVERY_S)
-            if self._load is not None and not self._ended:
+            if self._load is not None and not self._ending:
                 now_s = self._clock.now_s()
                 self._send(
                     "progress",
+                    received_letters=self._box.received,
                     t_s=now_s,
                     phase=self._phase,
                     idle=self._load.idle(now_s),
@@ -310,7 +345,7 @@ class _Part:
     def _ship(self) -> None:
         while True:
             gevent.sleep(FLUSH_EVERY_S)
-            if self._store is not None and not self._ended:
+            if self._store is not None and not self._ending:
                 self._store.flush()
             self._send_parcels()
 
@@ -321,26 +356,26 @@ class _Part:
                 gevent.sleep(0)  # packing the next one may wait for whatever is due
 
     def _end_phase(self, number: int, why: str) -> None:
-        if self._load is None:
-            return
-        self._load.end_phase(why)
-        self._send("phase-ended", phase=number, attainment=self._load.attainment.counts())
+        if self._load is not None:
+            self._load.end_phase(why)
+            self._write("phase-ended", phase=number, attainment=self._load.attainment.counts())
 
     def _end(self, why: str) -> None:
-        """Send no more load, make every record, and tell the master how much there is."""
-        if self._ended or self._load is None or self._store is None:
+        """Send no more load, make every record, tell the master how much there is. Returns when that has been done."""
+        if self._load is None or self._store is None:
             return
-        self._ended = True
-        self._load.end(why)
-        runner: Any = self._environment.runner
-        runner.stop_users(runner.user_classes_count)
+        if self._ending:
+            self._ended.wait()
+            return
         health = self._load.health()
-        self._load.close()
-        if not self._store.flush():
-            self._outboxes["requests"].tail = self._store.unwritten  # its file has no room: it is sent from memory
+        self._stop_load(why)
+        if not self._store.flush():  # their files have no room: the rest is sent from memory
+            for kind, rest in zip(FILES, self._store.unwritten, strict=True):
+                self._outboxes[kind].tail = rest
+        runner: Any = self._environment.runner
         runner._send_stats()  # so that the master's statistics are whole before the run's end is told
         self._send_parcels()
-        self._send(
+        self._write(
             "ended",
             scheduled=self._load.scheduled(),
             attainment=self._load.attainment.counts(),
@@ -348,6 +383,16 @@ class _Part:
             health=health,
             clock=self._clock_described(),
         )
+        self._ended.set()
+
+    def _stop_load(self, why: str) -> None:
+        """Send no more, and make every record."""
+        self._ending = True
+        if self._load is not None:
+            self._load.end(why)
+            runner: Any = self._environment.runner
+            runner.stop_users(runner.user_classes_count)
+            self._load.close()
 
     # --- the end
 
@@ -364,47 +409,48 @@ class _Part:
 
     def _give_up(self) -> None:
         if not self.over:
-            self._stop_load("the master was lost")
+            if not self._ending:
+                self._stop_load("the master was lost")
             self._finish(keep=True)
             self._master_lost(self)
 
-    def _stop_load(self, why: str) -> None:
-        if self._load is not None and not self._ended:
-            self._ended = True
-            self._load.end(why)
-            runner: Any = self._environment.runner
-            runner.stop_users(runner.user_classes_count)
-            self._load.close()
-
     def leave(self, why: str) -> None:
         """Send no more load; the master gets the records, and is told that this worker leaves."""
-        self._send("leaving", why=why)
-        self._end(f"the worker left: {why}")
-        with gevent.Timeout(_SHIPPED_WITHIN_S, False):
-            while not all(outbox.empty for outbox in self._outboxes.values()):
+        self._write("leaving", why=why)
+        with gevent.Timeout(_DELIVERED_WITHIN_S, False):
+            self._end(f"the worker left: {why}")
+            while not (self._box.settled and all(outbox.empty for outbox in self._outboxes.values())):
                 gevent.sleep(_PROGRESS_EVERY_S)
         self._finish(keep=True)
+        if self.path is not None:
+            self._say(f"{self.run}: left, as {why}; a copy of its records is in {self.path}")
 
     def _dismissed(self, why: str) -> None:
         """The run goes on without this worker, which may take part in the next one."""
         if self.over:
             return
-        began = self._load is not None
-        self._stop_load(f"dismissed: {why}")
+        took_part = self._load is not None
+        if not self._ending:
+            self._stop_load(f"dismissed: {why}")
         self._finish(keep=True)
-        print(f"fairshare: the master goes on without this worker: {why}", file=sys.stderr, flush=True)
-        if began:
+        kept = "" if self.path is None else f"; what it has measured is in {self.path}"
+        print(f"fairshare: {self.run} goes on without this worker: {why}{kept}", file=sys.stderr, flush=True)
+        if took_part:
             runner: Any = self._environment.runner
             runner.stop()
             runner.send_message("client_ready", locust.__version__)
             runner.worker_state = runners.STATE_INIT
 
     def _close(self, *, keep: bool) -> None:
-        if not self.over:
+        if self.over:
+            return
+        if not self._ending:
             self._stop_load("the run ended first")
-            self._finish(keep=keep)
-            if keep and self.path is not None:
-                print(f"fairshare: the master has no room; records stay in {self.path}", file=sys.stderr, flush=True)
+        self._finish(keep=keep)
+        if keep and self.path is not None:
+            print(f"fairshare: the master has no room; records stay in {self.path}", file=sys.stderr, flush=True)
+        elif self._load is not None:
+            self._say(f"{self.run}: done; the master has its records")
 
     def keep_what_there_is(self) -> None:
         """The process ends at once."""

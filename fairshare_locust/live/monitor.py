@@ -36,10 +36,14 @@ class Monitor:
         telemetry_latest: Callable[[], Mapping[str, Any]],
         health: Callable[[], Mapping[str, Any] | None],
         terminal: TerminalView | None,
+        *,
+        settling_s: float = 0.0,
     ) -> None:
         self.tally = tally
         # The pauses let a load process go on that has streams to read.
-        self.view = LiveView(profile, self.tally, status, loads, telemetry_latest, health, pause=pacer().pause)
+        self.view = LiveView(
+            profile, self.tally, status, loads, telemetry_latest, health, settling_s=settling_s, pause=pacer().pause
+        )
         self._terminal = terminal
         self._greenlet: gevent.Greenlet | None = None
 

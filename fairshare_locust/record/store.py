@@ -65,14 +65,14 @@ class RecordStore:
         return True
 
     @property
-    def unwritten(self) -> bytes:
-        """Records that are not in their file yet: they continue it, perhaps in the middle of a line."""
-        return self._records.unwritten
+    def unwritten(self) -> tuple[bytes, bytes]:
+        """Records, and answers, that are not in their files yet; they may begin in the middle of a line."""
+        return self._records.unwritten, b"" if self._answers is None else self._answers.unwritten
 
     def close(self) -> bytes:
         """Write everything; returns what of the records could not be written (nothing if all went well)."""
         if not self.flush():
-            return self.unwritten
+            return self._records.unwritten
         self._records.close()
         if self._answers is not None:
             self._answers.close()
