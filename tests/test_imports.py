@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -28,7 +29,8 @@ _LIGHT = [
 ]
 
 
-def _loaded_by(modules: list[str]) -> set[str]:
+@cache
+def _loaded_by(*modules: str) -> set[str]:
     """Modules in a fresh process after these imports."""
     code = f"import {', '.join(modules)}, json, sys; print(json.dumps(sorted(sys.modules)))"
     return set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
@@ -36,11 +38,11 @@ def _loaded_by(modules: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("forbidden", ["gevent", "locust", "matplotlib", "pynvml"])
 def test_what_needs_no_event_loop_loads_none(forbidden: str) -> None:
-    assert forbidden not in _loaded_by(_LIGHT)
+    assert forbidden not in _loaded_by(*_LIGHT)
 
 
 def test_the_client_does_not_load_locust() -> None:
-    loaded = _loaded_by(["fairshare_locust.client.client"])
+    loaded = _loaded_by("fairshare_locust.client.client")
     assert "gevent" in loaded
     assert "locust" not in loaded
 

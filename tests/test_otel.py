@@ -58,11 +58,12 @@ def told():
 
 
 def run(program: str, folder: Path, *, otel: bool = True, kept: bool = True) -> Any:
-    """What a program prints as JSON."""
+    """What a program prints as JSON; a list of it if it prints several lines."""
     code = _PROLOGUE.format(otel=otel) + (_KEPT if kept else "") + program
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return answers if len(answers) > 1 else answers[0]
 
 
 _REQUESTS = """
@@ -160,30 +161,40 @@ def test_latencies_by_tenant_and_phase(told: dict[str, Any]) -> None:
     assert {bound_s: count for bound_s, count in bounds_s.items() if count} == {0.5: 2, 0.75: 1}  # up to the bound
 
 
-def test_the_wall_clock_is_asked_at_each_request(tmp_path: Path) -> None:
-    program = """
+_SEVERAL_RUNS = """
+end = trace_requests(environment, lambda: 0.0)
+respond()
+end()
+end()
+respond(tenant="between")
+end = trace_requests(environment, lambda: 0.0)
+respond()
+print(json.dumps(told()))
+end()
+exporter.clear()
+
 times_s = iter([100.0, 200.0])
 trace_requests(environment, lambda: next(times_s))
 respond()
 respond()
 print(json.dumps(told()))
 """
-    starts_ns = [start_ns for start_ns, *_ in run(program, tmp_path)["nanoseconds"]]
+
+
+@pytest.fixture(scope="module")
+def told_of_several(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What OpenTelemetry is told by two runs of a process together, and by one more after them."""
+    answers: list[dict[str, Any]] = run(_SEVERAL_RUNS, tmp_path_factory.mktemp("runs"))
+    return answers
+
+
+def test_the_wall_clock_is_asked_at_each_request(told_of_several: list[dict[str, Any]]) -> None:
+    starts_ns = [start_ns for start_ns, *_ in told_of_several[1]["nanoseconds"]]
     assert starts_ns == [102_250_000_000, 202_250_000_000]
 
 
-def test_a_second_run_of_the_process_counts_once(tmp_path: Path) -> None:
-    program = """
-end = trace_requests(environment, lambda: 0.0)
-respond()
-end()
-end()
-respond(tenant="between")
-trace_requests(environment, lambda: 0.0)
-respond()
-print(json.dumps(told()))
-"""
-    told = run(program, tmp_path)
+def test_a_second_run_of_the_process_counts_once(told_of_several: list[dict[str, Any]]) -> None:
+    told = told_of_several[0]
     assert [span["attributes"]["fairshare.tenant"] for span in told["spans"]] == ["chat", "chat"]
     assert [
         (metric["name"], [point["count"] for point in metric["data"]["data_points"]])
@@ -192,59 +203,74 @@ print(json.dumps(told()))
     ] == [("fairshare.ttft", [2]), ("fairshare.tpot", [2])]
 
 
-def test_without_the_flag_nothing_is_loaded(tmp_path: Path) -> None:
-    program = """
+_WITHOUT = """
 end = trace_requests(environment, lambda: 0.0)
 respond()
 end()
 print(json.dumps([name for name in sys.modules if name.split(".")[0] == "opentelemetry"]))
-"""
-    assert run(program, tmp_path, otel=False, kept=False) == []
 
-
-def test_without_opentelemetry_the_run_goes_on(tmp_path: Path) -> None:
-    program = """
 sys.modules["opentelemetry"] = None  # as if it were not installed
+environment.parsed_options.otel = True
 end = trace_requests(environment, lambda: 0.0)
 respond()
 end()
 print(json.dumps(len(environment.events.response._handlers)))
 """
-    assert run(program, tmp_path, kept=False) == 0
 
 
-def prepared(folder: Path, **environment: str) -> Any:
-    """What `prepare_opentelemetry` makes of an environment, or its error."""
+@pytest.fixture(scope="module")
+def without(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What is loaded without the flag; how many listen without OpenTelemetry."""
+    answers: list[Any] = run(_WITHOUT, tmp_path_factory.mktemp("without"), otel=False, kept=False)
+    return answers
+
+
+def test_without_the_flag_nothing_is_loaded(without: list[Any]) -> None:
+    assert without[0] == []
+
+
+def test_without_opentelemetry_the_run_goes_on(without: list[Any]) -> None:
+    assert without[1] == 0
+
+
+def prepared(folder: Path, *environments: dict[str, str]) -> list[Any]:
+    """What `prepare_opentelemetry` makes of each environment, or its error."""
     program = f"""
 import os
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.otel import prepare_opentelemetry
 
-os.environ.update({environment})
-try:
-    prepare_opentelemetry()
-except FairshareError as error:
-    print(json.dumps(str(error)))
-else:
-    print(json.dumps([os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"], os.environ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"]]))
+outside = dict(os.environ)
+for changes in {list(environments)}:
+    os.environ.update(changes)
+    try:
+        prepare_opentelemetry()
+    except FairshareError as error:
+        print(json.dumps(str(error)))
+    else:
+        print(json.dumps([os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"], os.environ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"]]))
+    os.environ.clear()
+    os.environ.update(outside)
 """
-    return run(program, folder, kept=False)
+    answers: list[Any] = run(program, folder, kept=False)
+    return answers
 
 
-def test_exporters_are_made_to_leave_the_load_alone(tmp_path: Path) -> None:
-    assert prepared(tmp_path) == ["http/protobuf", "16"]
-    assert prepared(tmp_path, OTEL_BSP_MAX_EXPORT_BATCH_SIZE="64") == ["http/protobuf", "64"]
-
-
-def test_grpc_is_refused_where_it_would_be_used(tmp_path: Path) -> None:
+def test_exporters_are_made_to_leave_the_load_alone_and_grpc_is_refused_where_it_would_be_used(tmp_path: Path) -> None:
     message = (
         "{}: found 'gRPC'; must be 'http/protobuf' (a collector mostly takes it on port 4318): "
         "gRPC holds up the load while it sends"
     )
-    for name in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"):
-        assert prepared(tmp_path, **{name: "gRPC"}) == message.format(name)
+    protocol, of_metrics = "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
     unused = {"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc", "OTEL_LOGS_EXPORTER": "console"}
-    assert prepared(tmp_path, **unused) == ["http/protobuf", "16"]
+    batch = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64"}
+    assert prepared(tmp_path, {}, batch, {protocol: "gRPC"}, {of_metrics: "gRPC"}, unused) == [
+        ["http/protobuf", "16"],
+        ["http/protobuf", "64"],
+        message.format(protocol),
+        message.format(of_metrics),
+        ["http/protobuf", "16"],
+    ]
 
 
 def test_the_load_goes_on_while_a_collector_does_not_answer(tmp_path: Path) -> None:

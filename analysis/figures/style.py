@@ -97,5 +97,6 @@ def no_data(axes: Axes, reason: str) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Write the PNG, whole or not at all."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
+    canvas: Any = figure.canvas  # of matplotlib's canvases only the base has types
+    canvas.print_png(content)  # savefig writes the same bytes, but goes over every artist once more
     replace_file(path, content.getvalue())

@@ -15,6 +15,7 @@ import yaml
 import zmq
 from locust import runners
 from locust.env import Environment
+from locust.rpc import Message
 from locust.runners import MasterRunner
 
 from fairshare_locust.arrival import shares
@@ -46,12 +47,13 @@ _SILENT_S = 10.0
 _WATCH_EVERY_S = 0.25
 # One that is there, and yet does not do what it was told, is lost too.
 _PATIENCE_S = 60.0
+_SPAWNED_WITHIN_S = 1.5  # it tells Locust of its state every second
 # Locust takes a worker for missing after so many heartbeats of a second; a cut of some seconds has to heal before.
 _HEARTBEATS = 15
 
 _MORE_WORKERS = "start more with: locust -f LOCUSTFILE --worker --master-host THIS_HOST"
 
-Message = dict[str, Any]
+Said = dict[str, Any]
 
 
 class WorkersError(FairshareError):
@@ -67,11 +69,13 @@ class Roster:
 
     def __init__(self, environment: Environment, runner: MasterRunner) -> None:
         self._runner = runner
-        self._greetings: dict[str, Message] = {}
+        self._greetings: dict[str, Said] = {}
         self.fleet: Fleet | None = None
         runners.HEARTBEAT_LIVENESS = max(runners.HEARTBEAT_LIVENESS, _HEARTBEATS)
         # A worker that connects anew is heard at once, though nobody has noticed yet that its old connection is gone.
         runner.server.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._send_to_client: Callable[[Message], None] = runner.server.send_to_client
+        runner.server.send_to_client = self._send_for_locust
         listen(runner, FROM_WORKER, self._heard)
         environment.events.worker_report.add_listener(self._reported)
 
@@ -80,20 +84,33 @@ class Roster:
         """Ids of the workers that are free, in the order in which they came."""
         return sorted((client.id for client in self._runner.clients.ready), key=self._runner.get_worker_index)
 
-    def greeting(self, worker_id: str) -> Message | None:
+    def greeting(self, worker_id: str) -> Said | None:
         """What a worker has said of itself; None while it has not."""
         return self._greetings.get(worker_id)
 
-    def send(self, worker_id: str, name: str, data: Message) -> None:
+    def send(self, worker_id: str, name: str, data: Said) -> None:
         """Send a message to one worker."""
         self._runner.send_message(PREFIX + name, data, worker_id)
+
+    def waits_for_users(self, worker_id: str) -> bool:
+        """Whether Locust has a worker for one that has not begun to make its users."""
+        return worker_id in self._runner.clients and self._runner.clients[worker_id].state == runners.STATE_INIT
+
+    def send_for_locust(self, message: Message) -> None:
+        """Send a message of Locust's own again."""
+        self._send_to_client(message)
+
+    def _send_for_locust(self, message: Message) -> None:
+        if message.type == "spawn" and self.fleet is not None:
+            self.fleet.spawning(message)
+        self._send_to_client(message)
 
     def strike(self, worker_id: str) -> None:
         """Forget a worker that is lost, so that Locust waits for it no more."""
         if worker_id in self._runner.clients:
             del self._runner.clients[worker_id]
 
-    def _heard(self, worker_id: str, message: Message) -> None:
+    def _heard(self, worker_id: str, message: Said) -> None:
         if message["message"] == "hello":
             self._greetings[worker_id] = message
             self.send(worker_id, "welcome", {})
@@ -102,7 +119,7 @@ class Roster:
         else:
             self.send(worker_id, "dismiss", {"run": message["run"], "why": "that run is over"})
 
-    def _reported(self, client_id: str, data: Message) -> None:
+    def _reported(self, client_id: str, data: Said) -> None:
         report = data.get("fairshare")
         if report is not None and self.fleet is not None and self.fleet.run == report["run"]:
             self.fleet.reported(client_id, report)
@@ -116,19 +133,21 @@ class _Member:
     """A worker of the run, and the last that it said. `number` is its place among those that take part."""
 
     id: str
-    greeting: Message
+    greeting: Said
     state: State = "asked"
     number: int = -1
     box: LetterBox = field(default_factory=LetterBox)
     heard_s: float = field(default_factory=monotonic)
     moved_s: float = field(default_factory=monotonic)  # when it last brought something on
     problems: list[str] = field(default_factory=list)
-    clock: Message | None = None
-    health: Message | None = None
-    progress: Message = field(default_factory=dict)
+    spawn: Message | None = None  # Locust's: make these users
+    spawn_sent_s: float = 0.0
+    clock: Said | None = None
+    health: Said | None = None
+    progress: Said = field(default_factory=dict)
     ended_phase: int = -1
     attainment: Sequence[Sequence[Any]] = ()
-    final: Message | None = None
+    final: Said | None = None
     inboxes: dict[str, Inbox] = field(default_factory=lambda: {kind: Inbox() for kind in FILES})
     gone_s: float | None = None  # on the run clock: when it was last heard of, or left
     why: str | None = None
@@ -300,7 +319,7 @@ class Fleet:
 
     # --- what they say
 
-    def heard(self, worker_id: str, message: Message) -> None:
+    def heard(self, worker_id: str, message: Said) -> None:
         """A message for this run."""
         received_s = monotonic()
         member = next((one for one in self._members if one.id == worker_id), None)
@@ -310,7 +329,9 @@ class Fleet:
             return
         member.heard_s = received_s
         if "letter" in message:
-            if not member.box.accept(message):
+            new = member.box.accept(message)
+            self._send(member, "heard", received_letters=member.box.received)
+            if not new:
                 return
             member.moved_s = received_s
         if "received_letters" in message:
@@ -323,7 +344,6 @@ class Fleet:
                     sent_s=message["sent_s"],
                     received_s=received_s,
                     replied_s=monotonic(),
-                    received_letters=member.box.received,
                 )
             case "progress":
                 member.progress = message
@@ -354,7 +374,13 @@ class Fleet:
                 if member.at_work:
                     member.state = "ended"
 
-    def reported(self, worker_id: str, report: Message) -> None:
+    def spawning(self, message: Message) -> None:
+        """What Locust tells a worker to make its users with is being sent."""
+        for member in self._members:
+            if member.id == message.node_id:
+                member.spawn, member.spawn_sent_s = message, monotonic()
+
+    def reported(self, worker_id: str, report: Said) -> None:
         """What came with Locust's own report."""
         for member in self._members:
             if member.id == worker_id and member.state != "lost":
@@ -362,7 +388,7 @@ class Fleet:
                 member.health = report["health"]
                 member.clock = report["clock"]
 
-    def _take_in(self, member: _Member, parcel: Message) -> None:
+    def _take_in(self, member: _Member, parcel: Said) -> None:
         inbox = member.inboxes[parcel["kind"]]
         lines = inbox.take(parcel["offset"], parcel["data"])
         if lines:
@@ -388,12 +414,21 @@ class Fleet:
                     continue
                 for name, letter in member.box.again(monotonic()):
                     self._send(member, name, **letter)
+                self._spawn_again(member)
                 if monotonic() - member.heard_s < _SILENT_S:
                     continue
                 if member.state in ("asked", "ready"):
                     self._refuse(member, [f"it went silent for {_SILENT_S:g} s; look at its log, and start it anew"])
                 elif not self._released and (member.at_work or not member.delivered):
                     self._give_up(member, f"it went silent for {_SILENT_S:g} s")
+
+    def _spawn_again(self, member: _Member) -> None:
+        """Locust says it once. A worker that got it after all ignores it, by its time stamp."""
+        if member.spawn is None or not (member.at_work and self._roster.waits_for_users(member.id)):
+            return
+        if monotonic() - member.spawn_sent_s > _SPAWNED_WITHIN_S:
+            member.spawn_sent_s = monotonic()
+            self._roster.send_for_locust(member.spawn)
 
     def _unsettled(self) -> list[_Member]:
         """Those that have not got every letter, and may still get it."""
@@ -571,11 +606,11 @@ class Fleet:
                 totals[tenant_id] += gauges
         return totals
 
-    def health(self) -> Message | None:
+    def health(self) -> Said | None:
         """See Load."""
         return _worst(member.health for member in self._members if member.health is not None)
 
-    def describe(self) -> list[Message]:
+    def describe(self) -> list[Said]:
         """See Load."""
         return [
             {
@@ -605,7 +640,7 @@ def _was(state: State) -> str:
     return "was lost" if state == "lost" else "left"
 
 
-def _worst(every: Iterable[Message]) -> Message | None:
+def _worst(every: Iterable[Said]) -> Said | None:
     """One summary with the worst figure of each kind; None of none."""
     summaries = list(every)
     if not summaries:

@@ -18,7 +18,8 @@ worker → master
 
 master → worker
     welcome       the greeting was heard
-    pong          sent_s, received_s, replied_s, received_letters; for each ping
+    pong          sent_s, received_s, replied_s; for each ping
+    heard         received_letters; for each letter
     have          kind, received: bytes of its file that the master has; for each parcel
     dismiss       why: it has no part in this run (any more); for whatever it sends then
     prepare *     the task
@@ -58,6 +59,7 @@ FROM_WORKER = (
 FROM_MASTER = (
     "welcome",
     "pong",
+    "heard",
     "prepare",
     "enlist",
     "begin",

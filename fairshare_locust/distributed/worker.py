@@ -208,10 +208,11 @@ class _Part:
             return
         match name:
             case "pong":
-                self._box.heard(data["received_letters"])
                 self._sync.add(data["sent_s"], data["received_s"], data["replied_s"], monotonic())
                 self._follow()
                 self._pong.set()
+            case "heard":
+                self._box.heard(data["received_letters"])
             case "enlist":
                 self._enlist(data["worker"], data["workers"])
             case "begin":
@@ -387,6 +388,8 @@ class _Part:
 
     def _stop_load(self, why: str) -> None:
         """Send no more, and make every record."""
+        if self._ending:
+            return
         self._ending = True
         if self._load is not None:
             self._load.end(why)
@@ -409,8 +412,7 @@ class _Part:
 
     def _give_up(self) -> None:
         if not self.over:
-            if not self._ending:
-                self._stop_load("the master was lost")
+            self._stop_load("the master was lost")
             self._finish(keep=True)
             self._master_lost(self)
 
@@ -419,8 +421,10 @@ class _Part:
         self._write("leaving", why=why)
         with gevent.Timeout(_DELIVERED_WITHIN_S, False):
             self._end(f"the worker left: {why}")
-            while not (self._box.settled and all(outbox.empty for outbox in self._outboxes.values())):
+            while not (self.over or (self._box.settled and all(outbox.empty for outbox in self._outboxes.values()))):
                 gevent.sleep(_PROGRESS_EVERY_S)
+        if self.over:  # the master had gone, or had done with this worker
+            return
         self._finish(keep=True)
         if self.path is not None:
             self._say(f"{self.run}: left, as {why}; a copy of its records is in {self.path}")
@@ -430,8 +434,7 @@ class _Part:
         if self.over:
             return
         took_part = self._load is not None
-        if not self._ending:
-            self._stop_load(f"dismissed: {why}")
+        self._stop_load(f"dismissed: {why}")
         self._finish(keep=True)
         kept = "" if self.path is None else f"; what it has measured is in {self.path}"
         print(f"fairshare: {self.run} goes on without this worker: {why}{kept}", file=sys.stderr, flush=True)
@@ -444,8 +447,7 @@ class _Part:
     def _close(self, *, keep: bool) -> None:
         if self.over:
             return
-        if not self._ending:
-            self._stop_load("the run ended first")
+        self._stop_load("the run ended first")
         self._finish(keep=keep)
         if keep and self.path is not None:
             print(f"fairshare: the master has no room; records stay in {self.path}", file=sys.stderr, flush=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 import yaml
 
 from analysis.load import Phase, Profile, Run, Tenant, load_run
@@ -24,6 +26,7 @@ __all__ = [
     "part",
     "phases",
     "profile",
+    "quick_pictures",
     "record",
     "run",
     "sampled",
@@ -236,3 +239,15 @@ def write_samples(
             header = f"t_s,source,{subject},metric,value\n"
             (folder / name).write_text(header + "".join(lines), encoding="utf-8")
     return folder
+
+
+@contextmanager
+def quick_pictures() -> Iterator[None]:
+    """Figures are put together but not painted, which takes most of the time of a report; their files are empty."""
+
+    def save(_: object, path: Path) -> None:
+        path.write_bytes(b"")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.figures.style.save", save)
+        yield

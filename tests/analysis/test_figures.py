@@ -1,7 +1,10 @@
-"""The pictures."""
+"""The pictures. A summary or figure that several tests look at is made once; none of them changes it."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -14,12 +17,13 @@ from analysis.figures import draw_figures, fairness, load, tails, telemetry, thr
 from analysis.figures.style import applied, tenant_line
 from analysis.load import Slo, Tenant
 from analysis.summary import Summary, summarise
-from tests.analysis.build import part, record, run, sampled, write_samples
+from tests.analysis.build import part, quick_pictures, record, run, sampled, write_samples
 
 MODULES = (ttft, tails, throughput, fairness, timeline)
 
 
-def summary_of(folder: Path, tenants: int, requests: int = 20, *, simulated: bool = True) -> Summary:
+@cache
+def summary_of(tenants: int, requests: int = 20, *, simulated: bool = True) -> Summary:
     names = [f"tenant-with-a-long-name-{code}" for code in range(tenants)]
     records = [
         record(name, index, scheduled_s=index / 2, first_token_s=index / 2 + 0.1 * (code + 1), gaps_us=[20_000] * 9)
@@ -27,9 +31,13 @@ def summary_of(folder: Path, tenants: int, requests: int = 20, *, simulated: boo
         for index in range(requests)
     ]
     info = {"name": "$name$", "servers": [{"simulated": simulated}]}
-    return summarise(run(folder, records, *(Tenant(id=name, slo=Slo(ttft_ms=300)) for name in names), info=info))
+    with tempfile.TemporaryDirectory() as folder:
+        return summarise(
+            run(Path(folder), records, *(Tenant(id=name, slo=Slo(ttft_ms=300)) for name in names), info=info)
+        )
 
 
+@cache
 def draw(module: ModuleType, summary: Summary) -> Figure:
     with applied():
         figure: Figure = module.draw(summary)
@@ -37,12 +45,20 @@ def draw(module: ModuleType, summary: Summary) -> Figure:
     return figure
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _made_once() -> Iterator[None]:
+    """Nothing is kept for the tests of other modules."""
+    yield
+    for made in (summary_of, steps, observed, draw):
+        made.cache_clear()
+
+
 def texts(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(match=Text) if isinstance(text, Text))
 
 
 def test_each_figure_is_a_png(tmp_path: Path) -> None:
-    pictures = list(draw_figures(summary_of(tmp_path, 2), tmp_path))
+    pictures = list(draw_figures(summary_of(2), tmp_path))
     assert [picture.path.name for picture in pictures] == [
         "ttft_cdf.png",
         "latency_tails.png",
@@ -57,14 +73,14 @@ def test_each_figure_is_a_png(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_simulated_server_is_stated(module: ModuleType, tmp_path: Path) -> None:
-    assert "simulated server, no GPU" in texts(draw(module, summary_of(tmp_path / "simulated", 1)))
-    assert "simulated" not in texts(draw(module, summary_of(tmp_path / "real", 1, simulated=False)))
+def test_a_simulated_server_is_stated(module: ModuleType) -> None:
+    assert "simulated server, no GPU" in texts(draw(module, summary_of(1)))
+    assert "simulated" not in texts(draw(module, summary_of(1, simulated=False)))
 
 
 @pytest.mark.parametrize("module", [ttft, tails, throughput, timeline])
-def test_each_tenant_has_its_line_with_its_count(module: ModuleType, tmp_path: Path) -> None:
-    figure = draw(module, summary_of(tmp_path, 8, requests=10))
+def test_each_tenant_has_its_line_with_its_count(module: ModuleType) -> None:
+    figure = draw(module, summary_of(8, requests=10))
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert len(labels) == 8
@@ -75,8 +91,8 @@ def test_each_tenant_has_its_line_with_its_count(module: ModuleType, tmp_path: P
 
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("tenants", [1, 3, 8])
-def test_nothing_hangs_over_the_edge(module: ModuleType, tenants: int, tmp_path: Path) -> None:
-    figure = draw(module, summary_of(tmp_path, tenants))
+def test_nothing_hangs_over_the_edge(module: ModuleType, tenants: int) -> None:
+    figure = draw(module, summary_of(tenants))
     box = figure.bbox
     for artist in (*figure.legends, *(axes.title for axes in figure.axes), *(axes.xaxis.label for axes in figure.axes)):
         extent = artist.get_window_extent()
@@ -86,22 +102,22 @@ def test_nothing_hangs_over_the_edge(module: ModuleType, tenants: int, tmp_path:
 
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("tenants", [1, 8])
-def test_the_legend_covers_no_panel(module: ModuleType, tenants: int, tmp_path: Path) -> None:
-    figure = draw(module, summary_of(tmp_path, tenants))
+def test_the_legend_covers_no_panel(module: ModuleType, tenants: int) -> None:
+    figure = draw(module, summary_of(tenants))
     (legend,) = figure.legends
     for axes in figure.axes:
         assert legend.get_window_extent().y1 <= axes.get_tightbbox().y0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_without_data_the_reason_stands_in_the_panel(module: ModuleType, tmp_path: Path) -> None:
-    figure = draw(module, summary_of(tmp_path, 2, requests=0))
+def test_without_data_the_reason_stands_in_the_panel(module: ModuleType) -> None:
+    figure = draw(module, summary_of(2, requests=0))
     assert "no " in texts(figure)
     assert figure.legends == []
 
 
-def test_axes_carry_units(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path, 1)
+def test_axes_carry_units() -> None:
+    summary = summary_of(1)
     for module, units in (
         (ttft, ["[ms]"]),
         (tails, ["[ms]", "[ms/token]", "[ms]"]),
@@ -122,7 +138,8 @@ def test_no_two_tenants_look_alike() -> None:
 SLO = Slo(ttft_ms=300)
 
 
-def steps(folder: Path, *, slo: Slo | None = SLO, tenants: int = 2) -> Summary:
+@cache
+def steps(*, slo: Slo | None = SLO, tenants: int = 2) -> Summary:
     """10 s at each of three loads; TTFT grows with the load."""
     names = [f"tenant-{code}" for code in range(tenants)]
     records, parts = [], []
@@ -142,13 +159,15 @@ def steps(folder: Path, *, slo: Slo | None = SLO, tenants: int = 2) -> Summary:
             for index in range(20)
         ]
     info = {"phases": parts, "ended_s": 36.0}
-    return summarise(run(folder, records, *(Tenant(id=name, slo=slo) for name in names), info=info))
+    with tempfile.TemporaryDirectory() as folder:
+        return summarise(run(Path(folder), records, *(Tenant(id=name, slo=slo) for name in names), info=info))
 
 
 def test_several_loads_have_a_figure_of_their_own(tmp_path: Path) -> None:
-    pictures = list(draw_figures(steps(tmp_path), tmp_path))
+    with quick_pictures():
+        pictures = list(draw_figures(steps(), tmp_path))
     assert pictures[-1].path.name == "load.png"
-    attainment, wait = draw(load, steps(tmp_path)).axes
+    attainment, wait = draw(load, steps()).axes
     for axes in (attainment, wait):
         assert [text.get_text() for text in axes.get_xticklabels()] == ["0.5", "1", "4"]
     lines = {line.get_label(): line for line in attainment.lines}
@@ -158,8 +177,8 @@ def test_several_loads_have_a_figure_of_their_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tenants", [1, 8])
-def test_the_figure_of_the_loads_keeps_inside_its_edges(tmp_path: Path, tenants: int) -> None:
-    figure = draw(load, steps(tmp_path, tenants=tenants))
+def test_the_figure_of_the_loads_keeps_inside_its_edges(tenants: int) -> None:
+    figure = draw(load, steps(tenants=tenants))
     (legend,) = figure.legends
     assert len(legend.get_texts()) == tenants
     assert figure.bbox.y0 <= legend.get_window_extent().y0
@@ -167,16 +186,16 @@ def test_the_figure_of_the_loads_keeps_inside_its_edges(tmp_path: Path, tenants:
         assert legend.get_window_extent().y1 <= axes.get_tightbbox().y0  # type: ignore[union-attr]
 
 
-def test_loads_without_an_slo_say_so(tmp_path: Path) -> None:
-    assert "no tenant has an SLO" in texts(draw(load, steps(tmp_path, slo=None)))
+def test_loads_without_an_slo_say_so() -> None:
+    assert "no tenant has an SLO" in texts(draw(load, steps(slo=None)))
 
 
-def test_phases_are_named_and_shaded(tmp_path: Path) -> None:
-    figure = draw(timeline, steps(tmp_path))
+def test_phases_are_named_and_shaded() -> None:
+    figure = draw(timeline, steps())
     named = [text.get_text() for text in figure.axes[0].texts]
     assert named == ["load-0.5", "load-1", "load-4"]
     assert all(len(axes.patches) >= 3 for axes in figure.axes)  # a warm-up each, beside the lines' own
-    assert [text.get_text() for text in draw(timeline, summary_of(tmp_path, 1)).axes[0].texts] == ["measure", "drain"]
+    assert [text.get_text() for text in draw(timeline, summary_of(1)).axes[0].texts] == ["measure", "drain"]
 
 
 def test_a_long_name_of_a_phase_is_cut_to_its_room(tmp_path: Path) -> None:
@@ -206,7 +225,8 @@ E, F = "http://127.0.0.1:40001", "http://127.0.0.1:40002"
 GPU = "SIM-0123456789"
 
 
-def observed(folder: Path, *, servers: bool = True, gpus: int = 1, simulated: bool = True, points: int = 12) -> Summary:
+@cache
+def observed(gpus: int, points: int, *, servers: bool = True, simulated: bool = True) -> Summary:
     """Two tenants with a server each, on so many devices."""
     times = [index * 12 / points for index in range(points)]
     server = [
@@ -230,17 +250,18 @@ def observed(folder: Path, *, servers: bool = True, gpus: int = 1, simulated: bo
     known = [{"device": device, "name": "Modelled GPU", "simulated": simulated} for device in devices]
     source = {"source": "dcgm", "devices": known, "unsupported": dict.fromkeys(devices, missing)}
     info = {"telemetry": {"sources": [source]}, "servers": [{"simulated": simulated}]}
-    write_samples(folder, gpu=gpu, server=server if servers else (), gpu_source="dcgm")
     records = [record("a", 0, endpoint=E, gaps_us=[9000] * 9), record("b", 0, endpoint=F, gaps_us=[9000] * 9)]
-    return summarise(run(folder, records, info=info))
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_samples(Path(name), gpu=gpu, server=server if servers else (), gpu_source="dcgm")
+        return summarise(run(folder, records, info=info))
 
 
 def labels(figure: Figure) -> list[str]:
     return [axes.get_ylabel().replace("\n", " ") for axes in figure.axes]
 
 
-def test_telemetry_has_a_panel_for_what_was_sampled_only(tmp_path: Path) -> None:
-    assert labels(draw(telemetry, observed(tmp_path / "all"))) == [
+def test_telemetry_has_a_panel_for_what_was_sampled_only() -> None:
+    assert labels(draw(telemetry, observed(1, 12))) == [
         "output [tokens/s]",
         "KV-cache use [% of its blocks]",
         "requests in the server",
@@ -248,12 +269,12 @@ def test_telemetry_has_a_panel_for_what_was_sampled_only(tmp_path: Path) -> None
         "simulated GPU memory [GiB]",
         "simulated GPU power [W]",
     ]
-    assert labels(draw(telemetry, observed(tmp_path / "servers", gpus=0))) == [
+    assert labels(draw(telemetry, observed(0, 12))) == [
         "output [tokens/s]",
         "KV-cache use [% of its blocks]",
         "requests in the server",
     ]
-    assert labels(draw(telemetry, observed(tmp_path / "gpu", servers=False, simulated=False))) == [
+    assert labels(draw(telemetry, observed(1, 12, servers=False, simulated=False))) == [
         "output [tokens/s]",
         "GPU activity [% of time]",
         "GPU memory [GiB]",
@@ -263,42 +284,43 @@ def test_telemetry_has_a_panel_for_what_was_sampled_only(tmp_path: Path) -> None
 
 def test_a_run_without_telemetry_has_no_picture_of_it(tmp_path: Path) -> None:
     def drawn(summary: Summary) -> list[str]:
-        return [picture.path.name for picture in draw_figures(summary, tmp_path)]
+        with quick_pictures():
+            return [picture.path.name for picture in draw_figures(summary, tmp_path)]
 
-    assert drawn(observed(tmp_path / "sampled"))[-1] == "telemetry.png"
-    assert "telemetry.png" not in drawn(summary_of(tmp_path / "not", 1))
+    assert drawn(observed(1, 12))[-1] == "telemetry.png"
+    assert "telemetry.png" not in drawn(summary_of(1))
 
 
-def test_a_server_of_one_tenant_has_its_colour(tmp_path: Path) -> None:
-    cache = draw(telemetry, observed(tmp_path)).axes[1]
-    assert {line.get_label(): line.get_color() for line in cache.lines if len(line.get_xdata()) > 2} == {  # type: ignore[arg-type]
+def test_a_server_of_one_tenant_has_its_colour() -> None:
+    usage = draw(telemetry, observed(1, 12)).axes[1]
+    assert {line.get_label(): line.get_color() for line in usage.lines if len(line.get_xdata()) > 2} == {  # type: ignore[arg-type]
         "a": tenant_line(0)["color"],
         "b": tenant_line(1)["color"],
     }
 
 
-def test_preemptions_are_marked_where_they_happened(tmp_path: Path) -> None:
-    requests = draw(telemetry, observed(tmp_path)).axes[2]
+def test_preemptions_are_marked_where_they_happened() -> None:
+    requests = draw(telemetry, observed(1, 12)).axes[2]
     (marks,) = (line for line in requests.lines if str(line.get_label()).startswith("preemptions"))
     assert marks.get_label() == "preemptions (n = 10)"
     assert sorted(set(np.asarray(marks.get_xdata()).tolist())) == [3.0, 6.0]
 
 
-def test_memory_is_drawn_in_its_unit(tmp_path: Path) -> None:
-    memory = draw(telemetry, observed(tmp_path)).axes[4]
+def test_memory_is_drawn_in_its_unit() -> None:
+    memory = draw(telemetry, observed(1, 12)).axes[4]
     (used,) = (line for line in memory.lines if line.get_label() == "used")
     assert set(np.asarray(used.get_ydata()).tolist()) == {8.0}
 
 
-def test_what_a_device_does_not_support_stands_below_in_words(tmp_path: Path) -> None:
-    said = texts(draw(telemetry, observed(tmp_path)))
+def test_what_a_device_does_not_support_stands_below_in_words() -> None:
+    said = texts(draw(telemetry, observed(1, 12)))
     assert "unsupported on this device, Modelled GPU (simulated): temperature, SM clock" in said
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 4])
 @pytest.mark.parametrize("points", [1, 12, 3000])
-def test_telemetry_keeps_inside_its_edges(tmp_path: Path, gpus: int, points: int) -> None:
-    figure = draw(telemetry, observed(tmp_path, gpus=gpus, points=points))
+def test_telemetry_keeps_inside_its_edges(gpus: int, points: int) -> None:
+    figure = draw(telemetry, observed(gpus, points))
     box = figure.bbox
     artists = [axes.get_legend() for axes in figure.axes]
     assert all(artists)

@@ -28,7 +28,9 @@ from tests.analysis.build import (
     histogram,
     lost,
     part,
+    quick_pictures,
     record,
+    run,
     sampled,
     worker,
     write_run,
@@ -43,8 +45,9 @@ def several(tenant: str, count: int) -> list[RequestRecord]:
 
 
 def printed(folder: Path, width: int = 80) -> str:
+    """What a terminal shows of a run."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    report_run(folder, console=console)
+    print_summary(summarise(load_run(folder)), folder / "analysis" / "report.html", console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -74,6 +77,11 @@ def test_the_tenants_stand_in_a_table(tmp_path: Path) -> None:
     assert "~ indicative" in text
     assert "failed, b: 1 timeout" in text
     assert str(folder / "analysis" / "report.html") in text.replace("\n", "")
+
+
+def test_a_report_prints_its_summary(reported: tuple[Path, str]) -> None:
+    folder, text = reported
+    assert text == printed(folder)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -147,12 +155,12 @@ def test_a_run_of_several_phases_has_a_table_of_them(tmp_path: Path) -> None:
     assert "suspect" not in text
 
 
-def test_one_phase_has_no_table_of_phases(tmp_path: Path) -> None:
-    text = printed(write_run(tmp_path, several("a", 5) + several("b", 5)))
+def test_one_phase_has_no_table_of_phases(reported: tuple[Path, str]) -> None:
+    folder, text = reported
     assert "figures from" not in text
     assert "conversations" not in text
     assert text.count("tenant ") == 1
-    assert "By phase" not in page_of(tmp_path).text
+    assert "By phase" not in read_page(folder).text
 
 
 def test_a_phase_that_cannot_be_believed_is_named(tmp_path: Path) -> None:
@@ -204,8 +212,24 @@ class Page(HTMLParser):
 
 
 def page_of(folder: Path) -> Page:
-    report_run(folder)
+    """The page of a run; its pictures are empty."""
+    with quick_pictures():
+        report_run(folder)
+    return read_page(folder)
+
+
+def read_page(folder: Path) -> Page:
     return Page((folder / "analysis" / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run directory with its report, of two tenants in one phase, and what was printed."""
+    folder = write_run(tmp_path_factory.mktemp("reported"), several("a", 5) + several("b", 5))
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    report_run(folder, console=console)
+    assert isinstance(console.file, io.StringIO)
+    return folder, console.file.getvalue()
 
 
 def test_whatever_comes_from_the_run_is_escaped(tmp_path: Path) -> None:
@@ -224,8 +248,8 @@ def test_whatever_comes_from_the_run_is_escaped(tmp_path: Path) -> None:
     assert page.text.count(EVIL) >= 10
 
 
-def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    page = page_of(write_run(tmp_path, several("a", 5) + several("b", 5)))
+def test_the_page_loads_nothing_from_elsewhere(reported: tuple[Path, str]) -> None:
+    page = read_page(reported[0])
     sources = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")]
     assert len(sources) == 5
     assert all(source is not None and source.startswith("data:image/png;base64,") for source in sources)
@@ -442,12 +466,8 @@ def by_two(folder: Path, second: dict[str, Any], late_s: float = 0.0) -> Path:
 
 
 def shown(folder: Path) -> tuple[str, Page]:
-    """On the terminal, and as a page without its pictures."""
-    summary = summarise(load_run(folder))
-    console = Console(file=io.StringIO(), width=400, color_system=None)
-    print_summary(summary, folder / "report.html", console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue(), Page(page(summary, []))
+    """On a wide terminal, and as a page without its pictures."""
+    return printed(folder, 400), Page(page(summarise(load_run(folder)), []))
 
 
 def test_several_load_processes_have_a_table(tmp_path: Path) -> None:
@@ -511,20 +531,19 @@ def test_names_of_devices_and_reasons_are_escaped(tmp_path: Path) -> None:
 
 
 def test_every_number_has_a_label_and_a_formula(tmp_path: Path) -> None:
-    content = report_run(write_run(tmp_path, several("a", 2))).content
+    content = summarise(run(tmp_path, several("a", 2))).content
     names = {*content["totals"], *content["fairness"]} - {"weight", "series", "output_tokens"}
     assert {name.removesuffix("_adjusted") for name in names} <= set(METRICS)
 
 
-def test_a_report_writes_its_files_again_and_the_same(tmp_path: Path) -> None:
-    write_run(tmp_path, several("a", 5) + several("b", 5))
+def test_a_report_writes_its_files_again_and_the_same(reported: tuple[Path, str]) -> None:
+    folder, _ = reported
     names = ["analysis/summary.json", "analysis/summary.csv", "analysis/report.html", "figures/ttft_cdf.png"]
-    report_run(tmp_path)
-    first = [(tmp_path / name).read_bytes() for name in names]
-    report_run(tmp_path)
-    assert [(tmp_path / name).read_bytes() for name in names] == first
+    first = [(folder / name).read_bytes() for name in names]
+    report_run(folder)
+    assert [(folder / name).read_bytes() for name in names] == first
     assert json.loads(first[0])["schema"] == 1
-    assert sorted(path.name for path in (tmp_path / "analysis").iterdir()) == [
+    assert sorted(path.name for path in (folder / "analysis").iterdir()) == [
         "report.html",
         "summary.csv",
         "summary.json",

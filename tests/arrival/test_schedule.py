@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -38,6 +34,7 @@ from fairshare_locust.profile.arrivals import (
     WeibullArrival,
 )
 from tests.arrival.processes import EVERY, TIMES_S, open_processes, schedule_of
+from tests.elsewhere import elsewhere
 
 _POISSON = PoissonArrival(rate_per_s=4)
 
@@ -307,19 +304,13 @@ def test_the_order_of_asking_is_no_matter(arrival: OpenArrival, indices: list[in
     assert [schedule.due_s(i) for i in indices] == [in_order[i] for i in indices]
 
 
+def every_due_s() -> list[list[float]]:
+    return [due(schedule_of(arrival, 7), 2000) for arrival in EVERY]
+
+
 def test_the_same_in_another_process() -> None:
     """Whatever that process hashes with."""
-    code = (
-        "import json\n"
-        "from tests.arrival.processes import EVERY, schedule_of\n"
-        "schedules = [schedule_of(arrival, 7) for arrival in EVERY]\n"
-        "print(json.dumps([[schedule.due_s(i) for i in range(2000)] for schedule in schedules]))"
-    )
-    here = [due(schedule_of(arrival, 7), 2000) for arrival in EVERY]
-    for hash_seed in ("1", "4242"):
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        there = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
-        assert json.loads(there.stdout) == here
+    assert elsewhere(every_due_s) == every_due_s()
 
 
 def test_a_trace_without_its_rows() -> None:

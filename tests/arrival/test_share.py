@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairshare_locust.arrival.share import Share, shares
 from fairshare_locust.profile.arrivals import Arrival, BatchArrival, ClosedArrival, ConstantArrival
+from tests.elsewhere import elsewhere
 
 KINDS = ("constant", "closed", "batch")
 
@@ -100,12 +97,12 @@ def test_a_larger_load_takes_slots_from_nobody(kind: str, slots: int, more: int,
     assert all(one.slots <= other.slots for one, other in zip(before, after, strict=True))
 
 
+def every_first() -> list[int]:
+    return [first_of(f"tenant-{i}", 5) for i in range(50)]
+
+
 def test_small_tenants_are_spread_and_everybody_agrees() -> None:
     """Whatever Python hashes with."""
-    ids = [f"tenant-{i}" for i in range(50)]
-    here = [first_of(tenant_id, 5) for tenant_id in ids]
+    here = every_first()
     assert set(here) == set(range(5))
-    code = "from tests.arrival.test_share import first_of\nprint([first_of(f'tenant-{i}', 5) for i in range(50)])"
-    environment = {**os.environ, "PYTHONHASHSEED": "4242"}
-    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True)
-    assert out.stdout.strip() == str(here)
+    assert elsewhere(every_first) == here

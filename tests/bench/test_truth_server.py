@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import signal
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,8 @@ from fairshare_locust.client.dialects import DIALECTS, Ask, ServerFamily
 from fairshare_locust.client.endpoint import Endpoint
 from fairshare_locust.client.exchange import Exchange
 from fairshare_locust.profile.model import Sampling, Timeouts
+from tests.forks import Fork
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 100
 
 Truth = Callable[..., tuple[str, Callable[[], Stamps]]]
@@ -34,14 +32,13 @@ Truth = Callable[..., tuple[str, Callable[[], Stamps]]]
 @pytest.fixture
 def truth(tmp_path: Path) -> Iterator[Truth]:
     """Starts truth servers; gives the endpoint, and a function that stops the server and reads its stamps."""
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: list[Fork] = []
 
     def start(*arguments: str) -> tuple[str, Callable[[], Stamps]]:
         file = tmp_path / "stamps.npz"
-        command = [sys.executable, "-m", "bench.truth_server", "--stamps", str(file), "--ttft-ms", "5", "--gap-ms", "1"]
-        process = subprocess.Popen([*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE)
+        options = ("--stamps", str(file), "--ttft-ms", "5", "--gap-ms", "1", *arguments)
+        process = Fork("bench.truth_server", *options, keep_errors=False)
         processes.append(process)
-        assert process.stdout is not None
         endpoint: str = orjson.loads(process.stdout.readline())["endpoint"]
 
         def stop() -> Stamps:
@@ -53,11 +50,9 @@ def truth(tmp_path: Path) -> Iterator[Truth]:
 
     yield start
     for process in processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        process.kill()
+        process.wait()
+        process.close()
 
 
 def ask(endpoint: str, requests: int, tls: ssl.SSLContext | None = None) -> list[Exchange]:

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from analysis.load import load_run
-from analysis.summary import summarise
 from fairshare_locust.profile import Profile, load_profile, resolved_yaml
 from fairshare_locust.profile.arrivals import Arrival, RampArrival, StepsArrival
 from fairshare_locust.profile.distribution import Duration
 from fairshare_locust.profile.workloads import ConversationWorkload, SharegptWorkload, Workload
 from fairshare_locust.record import RequestRecord
-from tests.run.conftest import REPOSITORY, FinishedRun, LocustProcess
+from tests.run.conftest import REPOSITORY, FinishedRun, run_once
 
 PROFILES = REPOSITORY / "profiles"
 
@@ -55,11 +51,9 @@ class ScenarioRun:
     def records(self) -> list[RequestRecord]:
         return self.finished.records
 
-    @cached_property
+    @property
     def summary(self) -> dict[str, Any]:
-        """`summary.json`, without drawing the figures."""
-        content: dict[str, Any] = orjson.loads(summarise(load_run(self.finished.path)).to_json())
-        return content
+        return self.finished.summary
 
     def part(self, name: str) -> dict[str, Any]:
         """The figures of a measured part."""
@@ -67,7 +61,7 @@ class ScenarioRun:
 
 
 def shortened(profile: Profile, factor: float) -> Profile:
-    """The profile with every duration times `factor`, the drain excepted, which ends by itself."""
+    """The profile with every duration times `factor`, the drain excepted, which ends by itself; without telemetry."""
 
     def scale(value: float | None) -> float | None:
         return None if value is None else value * factor
@@ -107,6 +101,7 @@ def shortened(profile: Profile, factor: float) -> Profile:
             replace(phase, warmup_s=scale(phase.warmup_s), duration_s=scale(phase.duration_s))
             for phase in profile.phases
         ),
+        telemetry=replace(profile.telemetry, nvml="never", server_metrics="never"),
     )
 
 
@@ -122,24 +117,11 @@ def _runs(
 
     def run(name: str, folder: Path) -> ScenarioRun:
         profile = shortened(load_profile(PROFILES / f"{name}.yaml"), SHORTENED[name])
-        process = LocustProcess(folder, resolved_yaml(profile), "mixed.py", ("--fairshare-no-report",), None)
-        try:
-            return ScenarioRun(profile, process.finish())
-        finally:
-            _stop(process)
+        return ScenarioRun(profile, run_once(folder, resolved_yaml(profile), "--fairshare-no-report"))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         longest_first = sorted(asked, key=_shortened_s, reverse=True)
         yield {name: pool.submit(run, name, tmp_path_factory.mktemp(name)) for name in longest_first}
-
-
-def _stop(run: LocustProcess) -> None:
-    """End it if it did not end by itself."""
-    if run.process.poll() is None:
-        run.process.kill()
-    run.process.wait()
-    if run.process.stdout is not None:
-        run.process.stdout.close()
 
 
 def _asked_by(item: pytest.Item) -> str | None:

@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -24,12 +25,13 @@ def free_port() -> int:
 
 
 class Network:
-    """A way to the master's port that can be cut: nothing passes then, and what was sent waits."""
+    """A way to the master's port that can be cut: nothing passes then, and what was sent waits, or is lost."""
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._open = Event()
         self._open.set()
+        self._refuses = False
         self._over = False
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
@@ -41,12 +43,19 @@ class Network:
             selector.register(self._server, selectors.EVENT_READ)
             peers: dict[socket.socket, socket.socket] = {}
             while not self._over:
-                self._open.wait(0.1)
-                if not self._open.is_set():
+                if self._refuses:
+                    for one in peers:
+                        selector.unregister(one)
+                        _reset(one)
+                    peers.clear()
+                elif not self._open.wait(0.1):
                     continue
                 for key, _ in selector.select(0.05):
                     if key.fileobj is self._server:
                         near, _address = self._server.accept()
+                        if self._refuses:
+                            _reset(near)
+                            continue
                         try:
                             far = socket.create_connection(("127.0.0.1", self._target))
                         except OSError:  # nobody listens yet; whoever asked tries again
@@ -78,11 +87,23 @@ class Network:
         Event().wait(seconds)
         self._open.set()
 
+    def reset(self, seconds: float) -> None:
+        """Every connection is reset, what is on its way is lost, and for so long no new one comes about."""
+        self._refuses = True
+        Event().wait(seconds)
+        self._refuses = False
+
     def close(self) -> None:
         self._over = True
         self._open.set()
         self._thread.join()
         self._server.close()
+
+
+def _reset(connection: socket.socket) -> None:
+    """Close it so that the other end is told that it was reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 class Cluster:

@@ -9,14 +9,18 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
 import orjson
 import pytest
 
+from analysis.load import load_run
+from analysis.summary import summarise
 from fairshare_locust.record import RequestRecord
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,9 +48,14 @@ tenants:
 QUICK = "{engine: simulator, simulator: {step_base_ms: 2, step_per_sequence_us: 20, prefill_per_token_us: 5}}"
 
 
-def profile_text(*, bound: str = "duration_s: 2", drain_s: float = 5, deployment: str = QUICK) -> str:
-    """A profile of three tenants that is over within seconds."""
-    return PROFILE.format(bound=bound, drain_s=drain_s, deployment=deployment)
+UNSAMPLED = "telemetry: {nvml: never, server_metrics: never}\n"
+
+
+def profile_text(
+    *, bound: str = "duration_s: 2", drain_s: float = 5, deployment: str = QUICK, sampled: bool = True
+) -> str:
+    """A profile of three tenants that is over within seconds; perhaps without the process that samples telemetry."""
+    return PROFILE.format(bound=bound, drain_s=drain_s, deployment=deployment) + ("" if sampled else UNSAMPLED)
 
 
 @dataclass
@@ -66,9 +75,12 @@ class FinishedRun:
         content: dict[str, Any] = orjson.loads((self.path / "run.json").read_bytes())
         return content
 
-    @property
+    @cached_property
     def summary(self) -> dict[str, Any]:
-        content: dict[str, Any] = orjson.loads((self.path / "analysis" / "summary.json").read_bytes())
+        """`summary.json`, or what it would hold if there is no report: drawing one takes longer than many a run."""
+        file = self.path / "analysis" / "summary.json"
+        written = file.read_bytes() if file.exists() else summarise(load_run(self.path)).to_json()
+        content: dict[str, Any] = orjson.loads(written)
         return content
 
     def locust_counts(self) -> dict[tuple[str, str], tuple[int, int]]:
@@ -140,6 +152,7 @@ class LocustProcess:
         """Until the file holds so many records; the run ends by itself if it never does."""
         while (self.path / "requests.jsonl").read_bytes().count(b"\n") < count:
             assert self.process.poll() is None
+            time.sleep(_POLL_S)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -148,6 +161,32 @@ class LocustProcess:
         """Wait for its end."""
         output, _ = self.process.communicate(timeout=90)
         return FinishedRun(self.process.returncode, "".join(self._said) + output, self.path)
+
+    def close(self) -> None:
+        """End it if it did not end by itself."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+_POLL_S = 0.01
+
+
+def collectors_of(pid: int) -> list[int]:
+    """Processes of ours that sample for the load process `pid`."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/cmdline", "rb") as command:
+                    parent = int(stat.read().rpartition(")")[2].split()[1])
+                    if parent == pid and b"fairshare_locust.telemetry" in command.read():
+                        found.append(int(entry))
+            except OSError:
+                pass  # it has just ended
+    return found
 
 
 def _limit_files(limit_bytes: int) -> None:
@@ -167,8 +206,41 @@ def start_locust(tmp_path: Path) -> Iterator[Callable[..., LocustProcess]]:
 
     yield start
     for process in started:
-        if process.process.poll() is None:
-            process.process.kill()
-        process.process.wait()
-        if process.process.stdout is not None:
-            process.process.stdout.close()
+        process.close()
+
+
+def run_once(folder: Path, profile: str, *arguments: str, locustfile: str = "mixed.py") -> FinishedRun:
+    """A run from its start to its end."""
+    process = LocustProcess(folder, profile, locustfile, arguments, None)
+    try:
+        return process.finish()
+    finally:
+        process.close()
+
+
+# Runs that several tests look at, and none changes.
+
+KEY = "key-4711-very-secret"
+
+
+@pytest.fixture(scope="session")
+def full_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A run of `profile_text()` with everything that a run has; chat has `KEY`."""
+    text = profile_text().replace("  - id: chat", "  - id: chat\n    api_key_env: TEST_TENANT_KEY")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_TENANT_KEY", KEY)
+        return run_once(tmp_path_factory.mktemp("full"), text)
+
+
+@pytest.fixture(scope="session")
+def short_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """A run that measures for a second, without report and telemetry."""
+    text = profile_text(bound="duration_s: 1", sampled=False)
+    return run_once(tmp_path_factory.mktemp("short"), text, "--fairshare-no-report")
+
+
+@pytest.fixture(scope="session")
+def solo_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """The same with each tenant by itself."""
+    text = profile_text(bound="duration_s: 1", sampled=False)
+    return run_once(tmp_path_factory.mktemp("solo"), text, "--fairshare-no-report", locustfile="solo.py")

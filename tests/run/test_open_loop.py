@@ -24,6 +24,7 @@ name: stall
 run: {warmup_s: 0, duration_s: 4, drain_s: 10, fairness_window_s: 1}
 model: {name: truth}
 deployment: {engine: external}
+telemetry: {nvml: never, server_metrics: never}
 tenants:
   - id: load
     arrival: {process: constant, rate_per_s: 10, max_in_flight: 5}
@@ -49,7 +50,7 @@ def nearest_rank(values: list[float], share: float) -> float:
 
 
 def test_a_stall_shows_in_what_was_due_in_it(stalling: str, start_locust: Callable[..., LocustProcess]) -> None:
-    run = start_locust(PROFILE, "--host", stalling).finish()
+    run = start_locust(PROFILE, "--host", stalling, "--fairshare-no-report").finish()
     records = sorted(run.records, key=lambda record: record.index)
     assert [record.scheduled_s for record in records] == [pytest.approx(i / 10) for i in range(40)]
     assert {record.outcome for record in records} == {"ok"}

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from fairshare_locust.record import RequestRecord
-from tests.run.conftest import QUICK, FinishedRun, LocustProcess, profile_text
+from tests.run.conftest import QUICK, UNSAMPLED, FinishedRun, LocustProcess, profile_text
 
 StartLocust = Callable[..., LocustProcess]
 
@@ -153,7 +153,8 @@ def test_turns_carry_the_real_answers_and_a_failed_one_is_the_last(start_locust:
 
 def test_interference_is_paired_by_index(start_locust: StartLocust) -> None:
     """The schedule and the requests of a tenant are the same alone, in a pair and with all."""
-    run = start_locust(profile_text(bound="duration_s: 1"), locustfile="interference.py").finish()
+    text = profile_text(bound="duration_s: 1", sampled=False)
+    run = start_locust(text, "--fairshare-no-report", locustfile="interference.py").finish()
     assert run.code == 0, run.output
     starts_s: dict[str, float] = {}
     for part in run.run["phases"]:
@@ -177,7 +178,7 @@ def test_interference_is_paired_by_index(start_locust: StartLocust) -> None:
 
 SWEEP = f"""
 name: sweep
-run: {{warmup_s: 0, duration_s: 1, drain_s: 5, fairness_window_s: 1}}
+{UNSAMPLED}run: {{warmup_s: 0, duration_s: 1, drain_s: 5, fairness_window_s: 1}}
 model: {{name: simulated}}
 deployment: {QUICK}
 tenants:

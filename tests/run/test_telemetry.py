@@ -8,7 +8,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Callable
 
-from tests.run.conftest import FinishedRun, LocustProcess, profile_text
+from tests.run.conftest import FinishedRun, LocustProcess, collectors_of, profile_text
 from tests.run.test_phases import TALK, Storyteller
 
 StartLocust = Callable[..., LocustProcess]
@@ -23,8 +23,8 @@ def series(run: FinishedRun, name: str) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def test_the_simulators_metrics_and_its_gpu(start_locust: StartLocust) -> None:
-    run = start_locust(profile_text()).finish()
+def test_the_simulators_metrics_and_its_gpu(full_run: FinishedRun) -> None:
+    run = full_run
     assert run.code == 0, run.output
     server, gpu = series(run, "server.csv"), series(run, "gpu.csv")
     for times in (*server.values(), *gpu.values()):
@@ -59,7 +59,7 @@ def test_the_simulators_metrics_and_its_gpu(start_locust: StartLocust) -> None:
 
 def test_a_server_without_metrics_is_told_of_and_the_run_goes_on(start_locust: StartLocust) -> None:
     with Storyteller(refuses="no such word") as server:
-        run = start_locust(TALK, "--host", server.url).finish()
+        run = start_locust(TALK, "--host", server.url, "--fairshare-no-report").finish()
     assert run.code == 0, run.output
     assert not (run.path / "server.csv").exists()
     assert [note for note in run.run["notes"] if "/metrics" in note]
@@ -77,29 +77,3 @@ def test_a_collector_that_is_gone_is_told_of_and_the_run_goes_on(start_locust: S
     assert run.run["telemetry"]["state"] == "lost"
     assert [note for note in run.run["notes"] if "telemetry" in note]
     assert not os.path.exists(f"/proc/{collector}")
-
-
-def test_a_killed_run_leaves_no_collector(start_locust: StartLocust) -> None:
-    process = start_locust(profile_text())
-    process.wait_for("measure:")
-    [collector] = collectors_of(process.process.pid)
-    process.signal(signal.SIGKILL)
-    process.finish()
-    while os.path.exists(f"/proc/{collector}"):
-        os.sched_yield()
-    assert (process.path / "server.csv").stat().st_size > 0
-
-
-def collectors_of(pid: int) -> list[int]:
-    """Processes of ours that sample for the load process `pid`."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/cmdline", "rb") as command:
-                    parent = int(stat.read().rpartition(")")[2].split()[1])
-                    if parent == pid and b"fairshare_locust.telemetry" in command.read():
-                        found.append(int(entry))
-            except OSError:
-                pass  # it has just ended
-    return found

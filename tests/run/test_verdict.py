@@ -77,7 +77,7 @@ tenants:
     arrival: {process: closed, concurrency: 40}
     workload: {source: synthetic, input_tokens: 16, output_tokens: 100}
 """
-    run = start_locust(text, locustfile=str(locustfile)).finish()
+    run = start_locust(text, "--fairshare-no-report", locustfile=str(locustfile)).finish()
     assert run.summary["verdict"]["status"] == "suspect"
     assert any("event-loop lag p99" in reason for reason in reasons(run)), reasons(run)
     assert any("CPU p95" in reason for reason in reasons(run)), reasons(run)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,6 +19,8 @@ import orjson
 import pytest
 
 from tests.run.conftest import REPOSITORY, profile_text
+
+_POLL_S = 0.05
 
 
 class Ui:
@@ -55,6 +58,7 @@ class Ui:
                 break
         while not self._answers():
             assert self.process.poll() is None
+            time.sleep(_POLL_S)
 
     def _answers(self) -> bool:
         try:
@@ -93,6 +97,7 @@ class Ui:
             if len(live["runs"]) == number and live["runs"][-1]["verdict"] is not None:
                 return live
             assert self.process.poll() is None
+            time.sleep(_POLL_S)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from collections import Counter
@@ -17,7 +18,8 @@ from fairshare_locust.arrival import count_before, open_schedule
 from fairshare_locust.profile import load_profile
 from fairshare_locust.profile.arrivals import OpenArrival
 from fairshare_locust.record import RequestRecord
-from tests.run.conftest import FinishedRun, LocustProcess, profile_text
+from tests.run.conftest import KEY, FinishedRun, LocustProcess, collectors_of, profile_text
+from tests.simulator.served import serving
 
 StartLocust = Callable[..., LocustProcess]
 
@@ -75,8 +77,8 @@ def assert_schedule_kept(run: FinishedRun, until_s: float) -> None:
         assert all(scheduled_s == round(schedule.due_s(index), 6) for index, scheduled_s in due.items())
 
 
-def test_a_run_to_its_end_loses_nothing(start_locust: StartLocust) -> None:
-    run = start_locust(profile_text()).finish()
+def test_a_run_to_its_end_loses_nothing(full_run: FinishedRun) -> None:
+    run = full_run
     assert run.code == 0, run.output
     assert [name for name in CONTRACT if not (run.path / name).is_file()] == []
     assert len(list((run.path / "figures").glob("*.png"))) == 6
@@ -94,8 +96,8 @@ def test_a_run_to_its_end_loses_nothing(start_locust: StartLocust) -> None:
     assert "report.html" in run.output
 
 
-def test_every_answer_has_the_length_that_was_asked_for(start_locust: StartLocust) -> None:
-    run = start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report").finish()
+def test_every_answer_has_the_length_that_was_asked_for(short_run: FinishedRun) -> None:
+    run = short_run
     assert run.code == 0, run.output
     for record in run.records:
         assert record.output_tokens == record.requested_output_tokens
@@ -111,7 +113,7 @@ def test_every_answer_has_the_length_that_was_asked_for(start_locust: StartLocus
     assert not (run.path / "analysis").exists()
 
 
-def test_same_seed_same_requests(start_locust: StartLocust) -> None:
+def test_same_seed_same_requests(start_locust: StartLocust, short_run: FinishedRun) -> None:
     def asked(run: FinishedRun) -> dict[str, tuple[Any, ...]]:
         return {
             r.request_id: (r.prompt_sha, r.requested_output_tokens, r.scheduled_s)
@@ -119,11 +121,12 @@ def test_same_seed_same_requests(start_locust: StartLocust) -> None:
             if r.tenant != "batch"
         }
 
-    first = asked(start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report").finish())
-    again = asked(start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report").finish())
-    other = asked(
-        start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report", "--fairshare-seed", "12").finish()
-    )
+    text = profile_text(bound="duration_s: 1", sampled=False)
+    rerun = start_locust(text, "--fairshare-no-report").finish()
+    reseeded = start_locust(text, "--fairshare-no-report", "--fairshare-seed", "12").finish()
+    assert rerun.path.parent == reseeded.path.parent
+    assert rerun.path != reseeded.path
+    first, again, other = asked(short_run), asked(rerun), asked(reseeded)
     assert first == again
     assert first.keys() & other.keys()
     assert all(first[key][0] != other[key][0] for key in first.keys() & other.keys())
@@ -139,7 +142,9 @@ def test_an_interrupted_run_is_complete_but_for_its_end(
     # Answers take long enough for some to be in flight whenever the signal comes.
     slow = "{engine: simulator, simulator: {step_base_ms: 100}}"
     text = profile_text(bound=f"duration_s: {duration_s}", drain_s=60, deployment=slow)
-    process = start_locust(text.replace("warmup_s: 0.5", f"warmup_s: {warmup_s}"))
+    reports = part == "measure"  # of the other parts, only what it would say is looked at
+    arguments = () if reports else ("--fairshare-no-report",)
+    process = start_locust(text.replace("warmup_s: 0.5", f"warmup_s: {warmup_s}"), *arguments)
     process.wait_for(f" {part}")
     process.wait_for_records(5)
     process.signal(number)
@@ -155,10 +160,11 @@ def test_an_interrupted_run_is_complete_but_for_its_end(
     assert_schedule_kept(run, min(run.run["phases"][-1]["end_s"], warmup_s + duration_s))
     assert run.summary["verdict"]["status"] == "suspect"
     assert any("interrupted" in reason for reason in run.summary["verdict"]["reasons"])
+    assert all((run.path / name).is_file() is reports for name in CONTRACT if name.startswith("analysis/"))
 
 
 def test_a_server_that_dies_half_way_loses_no_record(start_locust: StartLocust) -> None:
-    process = start_locust(profile_text())
+    process = start_locust(profile_text(), "--fairshare-no-report")
     process.wait_for("measure:")
     process.wait_for_records(20)
     [server] = FinishedRun(0, "", process.path).run["servers"]
@@ -174,27 +180,28 @@ def test_a_server_that_dies_half_way_loses_no_record(start_locust: StartLocust) 
     assert outcomes["connection_error"] > 0
 
 
-def test_killed_load_process_leaves_readable_files_and_no_server(start_locust: StartLocust) -> None:
+def test_killed_load_process_leaves_readable_files_no_server_and_no_collector(start_locust: StartLocust) -> None:
     process = start_locust(profile_text(bound="duration_s: 60"))
     process.wait_for("measure:")
     process.wait_for_records(20)
     run = FinishedRun(0, "", process.path)
     [server] = run.run["servers"]
-    descriptor = os.pidfd_open(server["pid"])
+    [collector] = collectors_of(process.process.pid)
+    descriptors = [os.pidfd_open(pid) for pid in (server["pid"], collector)]
     process.signal(signal.SIGKILL)
     process.finish()
-    # It reads end of file from the pipe that the killed process held, and ends.
-    _wait_readable(descriptor)
-    os.close(descriptor)
+    # They read end of file from the pipes that the killed process held, and end.
+    for descriptor in descriptors:
+        _wait_readable(descriptor)
+        os.close(descriptor)
     assert run.run["state"] == "running"
     assert len(run.records) >= 20
+    assert (process.path / "server.csv").stat().st_size > 0
 
 
 def _wait_readable(descriptor: int) -> None:
-    import select
-
     readable, _, _ = select.select([descriptor], [], [], 30)
-    assert readable, "the simulator outlived the load process"
+    assert readable, "a simulator or a collector outlived the load process"
 
 
 def test_a_full_disk_loses_no_record(
@@ -216,7 +223,8 @@ def test_a_full_disk_loses_no_record(
 
 def test_a_drain_that_is_too_short_cancels_what_is_left(start_locust: StartLocust) -> None:
     slow = "{engine: simulator, simulator: {step_base_ms: 150}}"
-    run = start_locust(profile_text(bound="duration_s: 1", drain_s=0.2, deployment=slow)).finish()
+    text = profile_text(bound="duration_s: 1", drain_s=0.2, deployment=slow, sampled=False)
+    run = start_locust(text, "--fairshare-no-report").finish()
     assert run.code == 1
     assert run.run["state"] == "complete"
     assert_counts_agree(run)
@@ -227,7 +235,7 @@ def test_a_drain_that_is_too_short_cancels_what_is_left(start_locust: StartLocus
 
 def test_slots_that_are_all_busy_send_late_or_shed(start_locust: StartLocust) -> None:
     slow = "{engine: simulator, simulator: {step_base_ms: 40}}"
-    text = profile_text(drain_s=30, deployment=slow).replace("max_in_flight: 8", "max_in_flight: 1")
+    text = profile_text(drain_s=30, deployment=slow, sampled=False).replace("max_in_flight: 8", "max_in_flight: 1")
     late = start_locust(text, "--fairshare-no-report").finish()
     waits = [r for r in late.records if r.tenant == "steady"]
     assert {record.outcome for record in waits} == {"ok"}
@@ -235,7 +243,8 @@ def test_slots_that_are_all_busy_send_late_or_shed(start_locust: StartLocust) ->
     sent = [record.sent_s for record in sorted(waits, key=lambda record: record.index)]
     assert sent == sorted(sent, key=float)  # type: ignore[arg-type]
 
-    shed = start_locust(text.replace("max_in_flight: 1}", "max_in_flight: 1, overflow: shed}")).finish()
+    shedding = text.replace("max_in_flight: 1}", "max_in_flight: 1, overflow: shed}")
+    shed = start_locust(shedding, "--fairshare-no-report").finish()
     assert_counts_agree(shed)
     assert_schedule_kept(shed, 2.5)
     drops = [record for record in shed.records if record.outcome == "shed"]
@@ -245,7 +254,7 @@ def test_slots_that_are_all_busy_send_late_or_shed(start_locust: StartLocust) ->
 
 
 def test_a_number_of_requests_instead_of_a_duration(start_locust: StartLocust) -> None:
-    run = start_locust(profile_text(bound="requests: 9")).finish()
+    run = start_locust(profile_text(bound="requests: 9", sampled=False), "--fairshare-no-report").finish()
     assert run.code == 0, run.output
     assert_counts_agree(run)
     # Each tenant has its requests; the window ends with the first that has had them, and the others' later ones
@@ -261,8 +270,8 @@ def test_a_number_of_requests_instead_of_a_duration(start_locust: StartLocust) -
 
 
 def test_more_slots_than_requests(start_locust: StartLocust) -> None:
-    text = profile_text(bound="requests: 2").replace("warmup_s: 0.5", "warmup_s: 0")
-    run = start_locust(text).finish()
+    text = profile_text(bound="requests: 2", sampled=False).replace("warmup_s: 0.5", "warmup_s: 0")
+    run = start_locust(text, "--fairshare-no-report").finish()
     assert run.code == 0, run.output
     assert_counts_agree(run)
     assert run.summary["tenants"]["batch"]["scheduled"] == 2  # of three slots
@@ -270,7 +279,7 @@ def test_more_slots_than_requests(start_locust: StartLocust) -> None:
 
 
 def test_a_closed_loop_does_not_spin_on_a_server_that_is_gone(start_locust: StartLocust) -> None:
-    process = start_locust(profile_text(bound="duration_s: 4"), "--fairshare-no-report")
+    process = start_locust(profile_text(bound="duration_s: 4", sampled=False), "--fairshare-no-report")
     process.wait_for("measure:")
     [server] = FinishedRun(0, "", process.path).run["servers"]
     os.kill(server["pid"], signal.SIGKILL)
@@ -280,8 +289,8 @@ def test_a_closed_loop_does_not_spin_on_a_server_that_is_gone(start_locust: Star
     assert len(refused) <= 3 * (4 / 0.5 + 2)  # three slots, each at rest for half a second after a failure
 
 
-def test_solo_gives_each_tenant_a_phase_of_its_own(start_locust: StartLocust) -> None:
-    run = start_locust(profile_text(bound="duration_s: 1"), locustfile="solo.py").finish()
+def test_solo_gives_each_tenant_a_phase_of_its_own(solo_run: FinishedRun) -> None:
+    run = solo_run
     assert run.code == 0, run.output
     assert_counts_agree(run)
     assert run.run["plan"] == "solo"
@@ -295,9 +304,8 @@ def test_solo_gives_each_tenant_a_phase_of_its_own(start_locust: StartLocust) ->
     assert run.summary["fairness"] is None
 
 
-def test_solo_and_mixed_ask_the_same(start_locust: StartLocust) -> None:
-    mixed = start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report").finish()
-    solo = start_locust(profile_text(bound="duration_s: 1"), "--fairshare-no-report", locustfile="solo.py").finish()
+def test_solo_and_mixed_ask_the_same(short_run: FinishedRun, solo_run: FinishedRun) -> None:
+    mixed, solo = short_run, solo_run
     begins = {p["name"].split("/")[0]: p["start_s"] for p in reversed(solo.run["phases"])}
 
     def asked(run: FinishedRun) -> dict[tuple[str, int], tuple[Any, ...]]:
@@ -317,7 +325,7 @@ def test_solo_and_mixed_ask_the_same(start_locust: StartLocust) -> None:
 
 def test_users_scale_the_slots_and_run_time_the_duration(start_locust: StartLocust) -> None:
     run = start_locust(
-        profile_text(), "-u", "9", "-t", "1", "--fairshare-scale", "0.5", "--fairshare-no-report"
+        profile_text(sampled=False), "-u", "9", "-t", "1", "--fairshare-scale", "0.5", "--fairshare-no-report"
     ).finish()
     assert run.code == 0, run.output
     resolved = yaml.safe_load((run.path / "profile.resolved.yaml").read_text())
@@ -328,16 +336,13 @@ def test_users_scale_the_slots_and_run_time_the_duration(start_locust: StartLocu
     assert measure["end_s"] - measure["start_s"] == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_key_stands_in_no_file_and_no_output(start_locust: StartLocust, monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = "key-4711-very-secret"
-    monkeypatch.setenv("TEST_TENANT_KEY", secret)
-    text = profile_text(bound="duration_s: 1").replace("  - id: chat", "  - id: chat\n    api_key_env: TEST_TENANT_KEY")
-    run = start_locust(text).finish()
-    assert run.code == 0, run.output
-    assert secret not in run.output
-    for file in run.path.rglob("*"):
-        if file.is_file():
-            assert secret.encode() not in file.read_bytes(), file
+def test_a_key_stands_in_no_file_and_no_output(full_run: FinishedRun) -> None:
+    assert full_run.code == 0, full_run.output
+    assert KEY not in full_run.output
+    files = [file for file in full_run.path.rglob("*") if file.is_file()]
+    assert {full_run.path / name for name in CONTRACT} <= set(files)
+    for file in files:
+        assert KEY.encode() not in file.read_bytes(), file
 
 
 # --- what ends before any load is sent
@@ -377,19 +382,13 @@ def test_what_cannot_run_says_so_at_once(
 
 
 def test_an_external_server_is_used_by_host(start_locust: StartLocust) -> None:
-    serving = start_locust(profile_text(bound="duration_s: 60"), "--fairshare-no-report")
-    serving.wait_for("measure:")
-    [server] = FinishedRun(0, "", serving.path).run["servers"]
-    folder = serving.path
-    text = profile_text(bound="duration_s: 1").replace("name: simulated", "name: auto")
-    run = start_locust(text, "--host", server["endpoint"], "--fairshare-no-report").finish()
+    with serving({"step_base_ms": 2}, "--model", "simulated") as server:
+        text = profile_text(bound="duration_s: 1", sampled=False).replace("name: simulated", "name: auto")
+        run = start_locust(text, "--host", server.announcement["endpoint"], "--fairshare-no-report").finish()
     assert run.code == 0, run.output
-    assert run.path != folder
     [used] = run.run["servers"]
     assert used["engine"] == "external"
     assert used["family"] == "simulator"
     assert used["simulated"] is True
     assert used["model"] == "simulated"
     assert {record.outcome for record in run.records} == {"ok"}
-    serving.signal(signal.SIGINT)
-    serving.finish()

@@ -7,20 +7,18 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-ROOT = Path(__file__).parents[2]
+from tests.forks import Fork
+
 DEADLINE_S = 60.0  # after which a test that waits for something has failed
 
 
@@ -49,7 +47,7 @@ class Reply:
 class Served:
     """A running simulator."""
 
-    def __init__(self, process: subprocess.Popen[str], announcement: dict[str, Any]) -> None:
+    def __init__(self, process: Fork, announcement: dict[str, Any]) -> None:
         self.process = process
         self.announcement = announcement
         self.address = _address(announcement["endpoint"])
@@ -148,23 +146,14 @@ def read_until(connection: socket.socket, wanted: bytes) -> bytes:
     return raw
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "fairshare_locust.simulator", *arguments]
+MODULE = "fairshare_locust.simulator"
 
 
 @contextmanager
 def serving(options: dict[str, Any], *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
     """Run a simulator with `options` of its engine; killed at the end, if it still runs."""
-    process = subprocess.Popen(
-        command("--options", json.dumps(options), *arguments),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
+    more = {**os.environ, **(environment or {})}
+    process = Fork(MODULE, "--options", json.dumps(options), *arguments, environment=more, keep_errors=False)
     try:
         line = process.stdout.readline()
         assert line, "the simulator did not start"
@@ -172,5 +161,4 @@ def serving(options: dict[str, Any], *arguments: str, environment: dict[str, str
     finally:
         process.kill()
         process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        process.close()

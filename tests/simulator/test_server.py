@@ -18,12 +18,12 @@ import pytest
 from tokenizers import Tokenizer
 
 from fairshare_locust.simulator.text import BUILTIN_TOKENIZER, natural_length_tokens, prompt_seed
+from tests.forks import run_fork
 from tests.simulator.served import (
     DEADLINE_S,
-    ROOT,
+    MODULE,
     Reply,
     Served,
-    command,
     parse_reply,
     read_reply,
     read_until,
@@ -625,7 +625,6 @@ def test_sigint_ends_it_too() -> None:
 def test_end_of_standard_input_ends_it_if_asked_to() -> None:
     with serving({}, "--exit-with-parent") as served:
         assert served.get("/health")[0] == 200
-        assert served.process.stdin is not None
         served.process.stdin.close()
         assert served.process.wait(60) == 0
 
@@ -645,7 +644,6 @@ def test_one_line_says_where_it_serves_and_nothing_else_is_printed() -> None:
         }
         assert host == "127.0.0.1"
         served.process.terminate()
-        assert served.process.stdout is not None
         assert served.process.stdout.read() == ""
 
 
@@ -667,7 +665,7 @@ def test_one_line_says_where_it_serves_and_nothing_else_is_printed() -> None:
     ],
 )
 def test_what_can_not_be_started_says_why(arguments: list[str], message: str) -> None:
-    ended = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = run_fork(MODULE, *arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -676,10 +674,10 @@ def test_what_can_not_be_started_says_why(arguments: list[str], message: str) ->
 @pytest.mark.parametrize("option", ["--port", "--dcgm-port"])
 def test_a_port_in_use_is_named(served: Served, option: str) -> None:
     port = str(served.address[1])
-    ended = subprocess.run(command(option, port), cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = run_fork(MODULE, option, port)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert f"can't listen on 127.0.0.1:{port}" in ended.stderr
-    assert f"give another {option}," in ended.stderr
+    assert f"another {option}," in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -688,5 +686,5 @@ def test_it_runs_without_locust_and_gevent() -> None:
         "import sys, fairshare_locust.simulator.__main__\n"
         "print(sorted({'gevent', 'locust'} & {name.partition('.')[0] for name in sys.modules}))"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,55 +20,36 @@ from fairshare_locust.telemetry.agent import Exposition, add_arguments
 from fairshare_locust.telemetry.nvml import Gpu
 from fairshare_locust.telemetry.remote_gpus import RemoteGpus
 from fairshare_locust.telemetry.scraper import Scraper
+from tests.forks import Fork
 from tests.telemetry.stub import ONE_GPU, Stub
 
-ROOT = Path(__file__).resolve().parents[2]
 GPU = "GPU-stub-0"
-RUN = """
-import argparse, sys
-from fairshare_locust.errors import FairshareError
-from fairshare_locust.telemetry.agent import add_arguments, serve
-parser = argparse.ArgumentParser()
-add_arguments(parser)
-try:
-    sys.exit(serve(parser.parse_args()))
-except FairshareError as error:
-    print(f"fairshare: {error}", file=sys.stderr)
-    sys.exit(2)
-"""
-
-Start = Callable[..., tuple[subprocess.Popen[str], int]]
+Start = Callable[..., tuple[Fork, int]]
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", RUN, *arguments]
+def agent_of(stub: Stub, *arguments: str, **environment: str) -> Fork:
+    """An agent on the stub, on a free port of 127.0.0.1 unless the arguments say another."""
+    some = ("--listen", "127.0.0.1:0", *arguments)
+    return Fork("fairshare_locust", "telemetry", *some, environment={**stub.environment, **environment})
 
 
 @pytest.fixture
 def start(stub: Stub) -> Iterator[Start]:
     """Starts agents on free ports of 127.0.0.1; gives the process and the port."""
-    agents: list[subprocess.Popen[str]] = []
+    agents: list[Fork] = []
 
-    def run(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str], int]:
-        agent = subprocess.Popen(
-            command("--listen", "127.0.0.1:0", "--interval", "0.1", *arguments),
-            cwd=ROOT,
-            env={**stub.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def run(*arguments: str, **environment: str) -> tuple[Fork, int]:
+        agent = agent_of(stub, "--interval", "0.1", *arguments, **environment)
         agents.append(agent)
-        assert agent.stdout is not None
         line = agent.stdout.readline()
         assert line.startswith("serving what 1 GPU(s) say on http://127.0.0.1:"), line
         return agent, int(line.rpartition(":")[2].partition("/")[0])
 
     yield run
     for agent in agents:
-        if agent.poll() is None:
-            agent.kill()
-        agent.communicate()
+        agent.kill()
+        agent.wait()
+        agent.close()
 
 
 def get(port: int, path: str = "/metrics", **headers: str) -> tuple[int, str]:
@@ -172,10 +152,7 @@ def test_it_listens_on_ipv6_too(stub: Stub) -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as error:
         pytest.skip(f"no IPv6 here: {error}")
-    agent = subprocess.Popen(
-        command("--listen", "[::1]:0"), cwd=ROOT, env=stub.environment, stdout=subprocess.PIPE, text=True
-    )
-    assert agent.stdout is not None
+    agent = agent_of(stub, "--listen", "[::1]:0")
     url = agent.stdout.readline().split()[6].removesuffix(";")
     assert url.startswith("http://[::1]:")
     with urllib.request.urlopen(url) as answer:
@@ -199,18 +176,12 @@ def test_one_connection_serves_many_scrapes(start: Start) -> None:
 
 
 def refusal(stub: Stub, *arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        command("--listen", "127.0.0.1:0", *arguments),
-        cwd=ROOT,
-        env={**stub.environment, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return done.stderr
+    agent = agent_of(stub, *arguments, **environment)
+    said, errors = agent.communicate()
+    assert agent.returncode == 2
+    assert said == ""
+    assert "Traceback" not in errors
+    return errors
 
 
 def test_no_gpu(stub: Stub) -> None:
@@ -273,15 +244,7 @@ def test_where_to_listen(listen: str, host: str, port: int, loopback: bool) -> N
 
 def test_others_reach_it_only_with_a_warning_or_a_token(stub: Stub) -> None:
     for arguments, warnings in (([], 1), (["--token-env", "AGENT_TOKEN"], 0)):
-        agent = subprocess.Popen(
-            command("--listen", "0.0.0.0:0", *arguments),
-            cwd=ROOT,
-            env={**stub.environment, "AGENT_TOKEN": "s3cret"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert agent.stdout is not None
+        agent = agent_of(stub, "--listen", "0.0.0.0:0", *arguments, AGENT_TOKEN="s3cret")
         agent.stdout.readline()
         agent.terminate()
         _, errors = agent.communicate()

@@ -28,6 +28,8 @@ from tests.telemetry.page import Page, fixture
 
 _SOON_S = 60.0
 
+Children = Callable[[], set[int]]
+
 
 def profile(*tenant_ids: str, telemetry: TelemetryOptions | None = None, **of_each: str) -> Profile:
     tenants = tuple(tenant(id_, **of_each) for id_ in tenant_ids or ("chat",))
@@ -53,12 +55,18 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def children() -> set[int]:
-    """Pids of the processes that we have started and not yet reaped."""
-    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+@pytest.fixture
+def children() -> Callable[[], set[int]]:
+    """Pids of the processes that the test has started and not yet reaped."""
+
+    def all_there_are() -> set[int]:
+        return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+
+    before = all_there_are()
+    return lambda: all_there_are() - before
 
 
-def test_a_run(directory: RunDirectory) -> None:
+def test_a_run(directory: RunDirectory, children: Children) -> None:
     with Page(fixture("tgi")) as engine:
         telemetry = Telemetry.start(profile(), {"chat": [server(engine.origin)]}, directory)
         before = telemetry.describe()
@@ -81,7 +89,7 @@ def test_a_run(directory: RunDirectory) -> None:
     assert children() == set()
 
 
-def test_nothing_to_sample_starts_nothing(directory: RunDirectory) -> None:
+def test_nothing_to_sample_starts_nothing(directory: RunDirectory, children: Children) -> None:
     off = TelemetryOptions(nvml="never", server_metrics="never")
     telemetry = Telemetry.start(profile(telemetry=off), {"chat": [server("http://127.0.0.1:1")]}, directory)
     assert children() == set()
@@ -92,7 +100,7 @@ def test_nothing_to_sample_starts_nothing(directory: RunDirectory) -> None:
     assert telemetry.latest == {}
 
 
-def test_what_it_could_not_sample_is_known_before_the_load(directory: RunDirectory) -> None:
+def test_what_it_could_not_sample_is_known_before_the_load(directory: RunDirectory, children: Children) -> None:
     with Page("", status=404) as engine:
         telemetry = Telemetry.start(profile(), {"chat": [server(engine.origin)]}, directory)
         assert telemetry.notes == [f"{engine.origin}/metrics answers HTTP 404"]
@@ -101,7 +109,7 @@ def test_what_it_could_not_sample_is_known_before_the_load(directory: RunDirecto
     assert children() == set()
 
 
-def test_a_collector_that_dies_is_told_once(directory: RunDirectory) -> None:
+def test_a_collector_that_dies_is_told_once(directory: RunDirectory, children: Children) -> None:
     with Page(fixture("tgi")) as engine:
         telemetry = Telemetry.start(profile(), {"chat": [server(engine.origin)]}, directory)
         telemetry.begin(_clock())
@@ -116,7 +124,9 @@ def test_a_collector_that_dies_is_told_once(directory: RunDirectory) -> None:
     assert children() == set()
 
 
-def test_a_collector_that_does_not_end_is_stopped(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collector_that_does_not_end_is_stopped(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch, children: Children
+) -> None:
     monkeypatch.setattr("fairshare_locust.telemetry.process._DONE_WITHIN_S", 0.1)
     monkeypatch.setattr("fairshare_locust.telemetry.process._GONE_WITHIN_S", 0.1)
     with Page(fixture("tgi")) as engine:

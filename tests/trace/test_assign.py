@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ from hypothesis import strategies as st
 from fairshare_locust.profile.traces import Assign, AssignByHash, AssignByModel, AssignBySession, AssignByShare
 from fairshare_locust.trace.assign import assign_rows
 from fairshare_locust.trace.rows import Blocks, Labels, Rows
+from tests.elsewhere import elsewhere
 
 
 def labels(texts: list[str | None]) -> Labels:
@@ -134,20 +132,12 @@ def test_every_row_goes_to_one_tenant_and_sessions_stay_together(
         assert len({place for place, name in zip(places, sessions, strict=True) if name == session}) == 1
 
 
-_PRINT = """
-from tests.trace.test_assign import *
-drawn = rows(60, [f"s{i % 9}" if i % 3 else None for i in range(60)], [[i % 7, i] for i in range(60)])
-shares = {"a": 1, "b": 2, "c": 1.5}
-for kind in (AssignByShare, AssignBySession, AssignByHash):
-    print(assign_rows(kind(shares=shares), drawn, 7, "x").tolist())
-"""
+def assigned() -> list[list[int]]:
+    drawn = rows(60, [f"s{i % 9}" if i % 3 else None for i in range(60)], [[i % 7, i] for i in range(60)])
+    shares = {"a": 1.0, "b": 2.0, "c": 1.5}
+    kinds = (AssignByShare, AssignBySession, AssignByHash)
+    return [assign_rows(kind(shares=shares), drawn, 7, "x").tolist() for kind in kinds]
 
 
 def test_another_process_assigns_alike() -> None:
-    def printed(hash_seed: str) -> str:
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        return subprocess.run(
-            [sys.executable, "-c", _PRINT], env=environment, capture_output=True, text=True, check=True
-        ).stdout
-
-    assert printed("1") == printed("2") != ""
+    assert elsewhere(assigned) == assigned()

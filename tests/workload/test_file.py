@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from fairshare_locust.profile.distribution import ConstantLength, UniformLength
 from fairshare_locust.profile.workloads import JsonlWorkload, TextWorkload
 from fairshare_locust.workload import load_tokenizer
 from fairshare_locust.workload.file import FilePrompt, FileSource, read_jsonl, read_text
+from tests.elsewhere import elsewhere
 
 _TOKENIZER = load_tokenizer("builtin")
 
@@ -180,18 +178,14 @@ def test_the_order_is_shuffled_by_seed_tenant_and_round(tmp_path: Path) -> None:
     assert order() == orders[0]
 
 
+def shas(path: str) -> list[str]:
+    prompts = source(Path(path))
+    return [prompts.request(i).sha for i in range(120)]
+
+
 def test_the_same_in_another_process(tmp_path: Path) -> None:
-    path = jsonl(tmp_path, *({"prompt": str(i)} for i in range(50)))
-    code = (
-        "import json\nfrom pathlib import Path\nfrom tests.workload.test_file import source\n"
-        f"prompts = source(Path({str(path)!r}))\n"
-        "print(json.dumps([prompts.request(i).sha for i in range(120)]))"
-    )
-    prompts = source(path)
-    here = [prompts.request(i).sha for i in range(120)]
-    environment = {**os.environ, "PYTHONHASHSEED": "4242"}
-    there = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
-    assert json.loads(there.stdout) == here
+    path = str(jsonl(tmp_path, *({"prompt": str(i)} for i in range(50))))
+    assert elsewhere(shas, path) == shas(path)
 
 
 # --- a beginning of the tenant's own

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +49,7 @@ from fairshare_locust.workload.prefix import PrefixSource
 from fairshare_locust.workload.sharegpt import SharegptSource
 from fairshare_locust.workload.synthetic import SyntheticSource
 from fairshare_locust.workload.trace import TraceSource
+from tests.elsewhere import elsewhere
 from tests.profile.profiles import MINIMAL, parse, tenant
 
 _TEN = ConstantLength(value=10)
@@ -271,8 +269,9 @@ def test_texts_are_shorter_by_what_the_template_adds(folder: Path) -> None:
     )
 
 
-def bodies(folder: Path) -> list[str]:
+def bodies(path: str) -> list[str]:
     """Bodies of each kind's first requests, whole conversations included, for each API."""
+    folder = Path(path)
     plain = kinds(folder)
     mixture = MixtureWorkload(parts=tuple(MixturePart(workload=workload) for workload in plain.values()))
     tenants = [tenant(name, workload=workload) for name, workload in {**plain, "mixture": mixture}.items()]
@@ -301,14 +300,8 @@ def bodies(folder: Path) -> list[str]:
 
 
 def test_the_same_bytes_in_another_process(folder: Path) -> None:
-    code = (
-        "import json\nfrom pathlib import Path\nfrom tests.workload.test_prepare import bodies\n"
-        f"print(json.dumps(bodies(Path({str(folder)!r}))))"
-    )
-    environment = {**os.environ, "PYTHONHASHSEED": "4242"}
-    there = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
-    here = bodies(folder)
-    assert json.loads(there.stdout) == here
+    here = bodies(str(folder))
+    assert elsewhere(bodies, str(folder)) == here
     assert len(here) > 9 * 12 * 3
 
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 import tokenizers
 from hypothesis import given, settings
@@ -19,6 +14,7 @@ from fairshare_locust.workload import Tokenizer, load_tokenizer
 from fairshare_locust.workload.source import PromptRequest
 from fairshare_locust.workload.synthetic import POOL, SyntheticSource
 from fairshare_locust.workload.words import Words
+from tests.elsewhere import elsewhere
 
 _TOKENIZER = load_tokenizer("builtin")
 _WORDS = Words(_TOKENIZER)
@@ -114,19 +110,12 @@ def test_nothing_expected_still_makes_one() -> None:
     assert source(ConstantLength(value=5), 0).request(0).input_tokens == 5
 
 
+def shas() -> list[str]:
+    return [request.sha for request in requests(source(_SPREAD, 20), 40)]
+
+
 def test_the_same_in_another_process() -> None:
-    code = (
-        "import json\n"
-        "from tests.workload.test_synthetic import *\n"
-        "print(json.dumps([request.sha for request in requests(source(_SPREAD, 20), 40)]))".replace(
-            "_SPREAD", "UniformLength(low=1, high=2000)"
-        )
-    )
-    here = [request.sha for request in requests(source(_SPREAD, 20), 40)]
-    for hash_seed in ("1", "4242"):
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        there = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
-        assert json.loads(there.stdout) == here
+    assert elsewhere(shas) == shas()
 
 
 def test_the_sha_is_that_of_the_prompt() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from fairshare_locust.trace.rows import Blocks
 from fairshare_locust.workload.tokenizer import Tokenizer, load_tokenizer
 from fairshare_locust.workload.trace import TraceSource
 from fairshare_locust.workload.words import Words
+from tests.elsewhere import elsewhere
 
 _TOKENIZER = load_tokenizer("builtin")
 _WORDS = Words(_TOKENIZER)
@@ -207,18 +205,10 @@ def test_lengths_are_exact_whatever_the_rows(
         assert request.input_tokens == max(1, wanted - overhead_tokens) + overhead_tokens
 
 
-_PRINT = """
-from tests.workload.test_trace import *
-made = source(tenant_rows([700, 40, 1500], hash_ids=[[1, 2], [], [1, 3]]))
-print([made.request(index).sha for index in (4, 2, 0, 3, 1, 5)])
-"""
+def shas() -> list[str]:
+    made = source(tenant_rows([700, 40, 1500], hash_ids=[[1, 2], [], [1, 3]]))
+    return [made.request(index).sha for index in (4, 2, 0, 3, 1, 5)]
 
 
 def test_another_process_asks_the_same() -> None:
-    def printed(hash_seed: str) -> str:
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        return subprocess.run(
-            [sys.executable, "-c", _PRINT], env=environment, capture_output=True, text=True, check=True
-        ).stdout
-
-    assert printed("1") == printed("2") != ""
+    assert elsewhere(shas) == shas()

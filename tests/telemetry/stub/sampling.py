@@ -10,20 +10,17 @@ A line out for each, and one at the start: the state of the source.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 from unittest.mock import patch
 
 from fairshare_locust.telemetry.nvml import NvmlSource
+from tests.forks import Fork
 from tests.telemetry.stub import Stub
 
 __all__ = ["Sampling"]
-
-_ROOT = Path(__file__).resolve().parents[3]
 
 
 class Sampling:
@@ -34,14 +31,7 @@ class Sampling:
     """
 
     def __init__(self, stub: Stub, **environment: str) -> None:
-        command = [sys.executable, "-m", "tests.telemetry.stub.sampling"]
-        self._process = subprocess.Popen(
-            command,
-            cwd=_ROOT,
-            env={**stub.environment, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        self._process = Fork("tests.telemetry.stub.sampling", environment={**stub.environment, **environment})
         self.state = self._answer()
 
     def begin(self, at_s: float, unix_later_s: float = 0.0) -> None:
@@ -63,18 +53,16 @@ class Sampling:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._process.communicate()
-        assert self._process.returncode == 0
+        errors = self._process.communicate()[1]
+        assert self._process.returncode == 0, errors
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         self.state = self._answer()
         return self.state
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
 
