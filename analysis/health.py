@@ -24,8 +24,10 @@ __all__ = [
     "process_checks",
     "process_name",
     "record_checks",
+    "schedule_checks",
     "state_check",
     "tenant_checks",
+    "told_missing",
 ]
 
 SEND_LAG_LIMIT_MS = PUNCTUAL_NS / 1e6
@@ -183,15 +185,25 @@ def merged_since(
     Of a lost process `run.json` counts as fallen due what was on record then. What was merged in later is beyond
     that, and no more than what was missing.
     """
-    losses = [worker.get("lost") or {} for worker in workers if worker.get("state") in _GONE]
+    told = told_missing(workers)
     found = {}
     for tenant, count in _counts(requests, tenants).items():
-        told = [loss["tenants"][tenant]["requests"] for loss in losses if tenant in (loss.get("tenants") or {})]
         due = (asked.get(tenant) or {}).get("scheduled")
-        if due is not None and told:
-            beyond = count - due
-            found[tenant] = beyond if None in told else min(beyond, sum(told))
+        if due is not None and tenant in told:
+            beyond, missing = count - due, told[tenant]
+            found[tenant] = beyond if missing is None else min(beyond, missing)
     return {tenant: count for tenant, count in found.items() if count > 0}
+
+
+def told_missing(workers: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
+    """Requests that lost load processes are told to miss, by tenant; None where nobody knows how many."""
+    missing: dict[str, int | None] = {}
+    for worker in workers:
+        if worker.get("state") in _GONE:
+            for tenant, loss in ((worker.get("lost") or {}).get("tenants") or {}).items():
+                before, more = missing.get(tenant, 0), loss["requests"]
+                missing[tenant] = None if before is None or more is None else before + more
+    return missing
 
 
 def _counts(requests: Requests, tenants: Sequence[str]) -> dict[str, int]:
@@ -253,6 +265,36 @@ def record_checks(
         finding=f"requests.jsonl ends {end}",
         advice="see in the log why writing stopped",
     )
+
+
+def schedule_checks(
+    requests: Requests, tenants: Sequence[str], asked: Mapping[str, Any], told: Mapping[str, int | None]
+) -> Iterator[Check]:
+    """Whether there is a record of everything that the schedules had due, but for what is told to be missing.
+
+    The load processes count what they have dealt themselves; the schedule is known without them.
+
+    Args:
+        asked: as for `record_checks`; `due` counts first turns.
+        told: see `told_missing`.
+    """
+    first = np.bincount(requests.tenant[~requests.follows], minlength=len(tenants)).tolist()
+    for tenant, recorded in zip(tenants, first, strict=True):
+        due, missing = (asked.get(tenant) or {}).get("due"), told.get(tenant, 0)
+        if due is None or missing is None:
+            continue
+        lost = due - recorded - missing
+        less = f", {missing:,} are missing with load processes" if missing else ""
+        yield Check(
+            name="lost of the schedule",
+            subject=tenant,
+            value=lost,
+            limit=0,
+            unit="",
+            ok=lost <= 0,
+            finding=f"{tenant}: its schedule had {due:,} requests due, {recorded:,} are on record{less}",
+            advice=f"{lost:,} were never asked for: look in the log for what held up the load, and run again",
+        )
 
 
 def process_name(worker: Mapping[str, Any]) -> str:

@@ -66,6 +66,7 @@ _COLUMNS = pa.schema(
         ("chunk_tokens", pa.list_(pa.int32())),
         ("endpoint", pa.string()),
         ("session", pa.string()),
+        ("turn", pa.int64()),
         ("engine", pa.struct([(name, pa.float64()) for name in _ENGINE])),
     ]
 )
@@ -103,6 +104,7 @@ class Requests:
         gap_us: gaps between content chunks; request i has gap_us[gap_start[i]:gap_start[i + 1]].
         chunk_tokens: in the same way with chunk_start; an empty part means that the server told no counts.
         session: number of the conversation's name among all such names, -1 where there is none.
+        follows: whether it is a later turn of a conversation, due when the one before has been answered.
         endpoint: index into `endpoints`, -1 where null.
         queued_s, computed_s: how long the engine says that it was queued, and in prefill and decode; NaN if it doesn't.
         duplicates: records whose id stood before in the same phase.
@@ -127,6 +129,7 @@ class Requests:
     chunk_tokens: Int32s
     chunk_start: Int64s
     session: Int32s
+    follows: Mask
     endpoint: npt.NDArray[np.int16]
     queued_s: Floats
     computed_s: Floats
@@ -310,6 +313,7 @@ class _Reader:
         columns["output_tokens"] = np.where(uncounted, chunks, _filled(table.column("output_tokens"), 0))
         columns["tokens_from"][uncounted] = TOKEN_SOURCES.index("chunks")
 
+        columns["follows"] = _filled(table.column("turn"), 0) > 0
         columns |= _engine_times(table.column("engine"))
 
         for name, values in columns.items():
@@ -372,6 +376,7 @@ class _Reader:
             chunk_tokens=whole("chunk_tokens", np.int32),
             chunk_start=_starts(whole("told", np.int64)),
             session=_coded(self.sessions),
+            follows=whole("follows", np.bool_),
             endpoint=whole("endpoint", np.int16),
             queued_s=whole("queued_s", np.float64),
             computed_s=whole("computed_s", np.float64),

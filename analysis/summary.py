@@ -441,6 +441,9 @@ def _verdict(
     checks += health.clock_checks(workers)
     checks += health.process_checks(workers, run.requests)
     checks += health.record_checks(run.requests, tenants, asked, run.state, merged)
+    told = health.told_missing(workers)
+    still = {tenant: count and count - merged.get(tenant, 0) for tenant, count in told.items()}
+    checks += health.schedule_checks(run.requests, tenants, asked, still)
     checks += health.cache_checks(server["endpoints"] if server else {})
     return health.judge(checks)
 

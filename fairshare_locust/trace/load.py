@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,9 @@ from fairshare_locust.errors import WorkloadError
 from fairshare_locust.profile.model import Profile
 from fairshare_locust.profile.traces import AssignByModel, Trace
 from fairshare_locust.trace.assign import assign_rows
-from fairshare_locust.trace.azure import read_azure
-from fairshare_locust.trace.burstgpt import read_burstgpt
-from fairshare_locust.trace.mooncake import read_mooncake
 from fairshare_locust.trace.rows import Rows, TraceRows
 
 __all__ = ["cut_trace", "load_traces", "read_trace"]
-
-_READERS = {"azure": read_azure, "burstgpt": read_burstgpt, "mooncake": read_mooncake}
 
 
 def load_traces(profile: Profile) -> Mapping[str, TraceRows]:
@@ -39,10 +34,27 @@ def load_traces(profile: Profile) -> Mapping[str, TraceRows]:
 
 def read_trace(path: Path, trace_format: str) -> Rows:
     """All rows of a file, failures included, by time. Raises WorkloadError."""
-    rows = _READERS[trace_format](path)
+    rows = _reader(trace_format)(path)
     if not len(rows):
         raise WorkloadError(f"{path}: has no row; a trace of format {trace_format} needs at least one")
     return rows
+
+
+def _reader(trace_format: str) -> Callable[[Path], Rows]:
+    """Each load process of each run starts anew: one without a trace does not load Arrow."""
+    match trace_format:
+        case "azure":
+            from fairshare_locust.trace.azure import read_azure
+
+            return read_azure
+        case "burstgpt":
+            from fairshare_locust.trace.burstgpt import read_burstgpt
+
+            return read_burstgpt
+        case _:
+            from fairshare_locust.trace.mooncake import read_mooncake
+
+            return read_mooncake
 
 
 def cut_trace(trace: Trace, rows: Rows, seed: int) -> TraceRows:

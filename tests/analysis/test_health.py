@@ -13,8 +13,10 @@ from analysis.health import (
     merged_since,
     process_checks,
     record_checks,
+    schedule_checks,
     state_check,
     tenant_checks,
+    told_missing,
 )
 from analysis.latency import describe
 from analysis.rates import Tally
@@ -93,6 +95,18 @@ def test_lost_records_are_suspect() -> None:
     assert reason.startswith("a: 3 requests fell due, 1 are on record; 2 are lost: ")
     assert judge(record_checks(requests, "ab", asked, "running")).status == "valid"  # some are still on their way
     assert judge(record_checks(requests, "ab", {}, "complete")).status == "valid"
+
+
+def test_what_the_schedule_had_due_is_looked_for() -> None:
+    talk = [record(index=0, turn=0), record(index=0, turn=1, request_id="a-000000-1"), record(index=1, turn=0)]
+    requests = columns([*talk, record("b", index=4)])
+    assert judge(schedule_checks(requests, "ab", {"a": {"due": 2}, "b": {"due": 1}}, {})).status == "valid"
+    (reason,) = judge(schedule_checks(requests, "ab", {"a": {"due": 5}, "b": {"due": None}}, {"a": 2})).reasons
+    assert reason.startswith(
+        "a: its schedule had 5 requests due, 2 are on record, 2 are missing with load processes; 1 were never asked"
+    )
+    assert list(schedule_checks(requests, "ab", {"a": {"due": 9}, "b": {}}, {"a": None})) == []
+    assert told_missing([lost(1, a=4, b=2), lost(2, a=1), worker(0)]) == {"a": 5, "b": 2}
 
 
 def test_more_records_than_requests_are_suspect() -> None:
