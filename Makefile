@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-parts test-runs test-scenarios lint format bench clean
+.PHONY: demo test test-parts test-runs test-fleets test-scenarios lint format bench clean
 
 demo: $(READY)
 	@$(BIN)/locust -f locustfiles/mixed.py --headless
@@ -11,16 +11,20 @@ demo: $(READY)
 # Whole runs mostly wait for their load, so they share the time with everything else. How a run judges the machine it
 # ran on is tested when nothing else runs there.
 ALONE := tests/run/test_verdict.py
+FLEETS := tests/run/test_distributed.py
 
 test: $(READY)
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target test-parts test-runs test-scenarios
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target test-parts test-runs test-fleets test-scenarios
 	@$(BIN)/python -m pytest $(ALONE)
 
 test-parts: $(READY)
 	@$(BIN)/python -m pytest --ignore=tests/run --ignore=tests/profiles
 
 test-runs: $(READY)
-	@$(BIN)/python -m pytest tests/run --ignore=$(ALONE)
+	@$(BIN)/python -m pytest tests/run --ignore=$(ALONE) --ignore=$(FLEETS)
+
+test-fleets: $(READY)
+	@$(BIN)/python -m pytest $(FLEETS)
 
 test-scenarios: $(READY)
 	@$(BIN)/python -m pytest tests/profiles
@@ -31,6 +35,8 @@ bench: $(READY)
 	@$(BIN)/python -m bench.arrivals
 	@$(BIN)/python -m bench.trace
 	@$(BIN)/python -m bench.telemetry
+	@$(BIN)/python -m bench.scaling --ui
+	@$(BIN)/python -m bench.live
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -169,7 +169,7 @@ def test_no_further_turns_once_the_requests_have_run_out() -> None:
 # --- several workers
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(
     arrival=st.sampled_from(EVERY),
     workers=st.sampled_from([1, 2, 5]),
@@ -455,7 +455,7 @@ def test_nobody_is_called_when_there_is_nothing_for_others() -> None:
     assert calls == []
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(
     size=st.integers(1, 6),
     more_slots=st.integers(0, 3),

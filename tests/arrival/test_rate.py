@@ -120,7 +120,7 @@ _RATE = st.one_of(st.just(0.0), st.floats(0.01, 100))
 _STRETCH = st.tuples(st.one_of(st.just(0.0), st.floats(0.01, 50)), _RATE, _RATE)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(
     stretches=st.lists(_STRETCH, min_size=1, max_size=6),
     then=_RATE,
@@ -142,7 +142,7 @@ def test_the_inverse_inverts_the_integral(
         assert integral(at_s, first, last, then, time_s) == pytest.approx(count, rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(stretches=st.lists(_STRETCH, min_size=1, max_size=6), then=_RATE)
 def test_at_every_change_no_silence_is_left_to_wait_for(
     stretches: list[tuple[float, float, float]], then: float

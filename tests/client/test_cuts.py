@@ -56,7 +56,7 @@ _ENDS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(chunks=st.lists(_CHUNKS, max_size=24), end=_ENDS, data=st.data())
 def test_any_cut_of_any_answer(chunks: list[bytes], end: bytes, data: st.DataObject) -> None:
     pieces = [event_stream(), *chunks, end]
@@ -80,7 +80,7 @@ def _watched(segments: Sequence[bytes]) -> tuple[Exchange, list[float]]:
     return feed(segments, on_token=lambda _, stamp: heard.append(stamp)), heard
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(chunks=st.lists(_CHUNKS, max_size=40), end=_ENDS)
 def test_the_short_cut_gives_what_the_full_way_gives(chunks: list[bytes], end: bytes) -> None:
     pieces = [piece for piece in (event_stream(), *chunks, end) if piece]

@@ -435,7 +435,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @given(
     api=st.sampled_from(sorted(DIALECTS)),
     data=_JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20),

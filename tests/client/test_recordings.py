@@ -112,7 +112,7 @@ def test_an_engine_that_dies_byte_by_byte() -> None:
     assert understood(feed(cut(stream, range(len(stream))))) == whole
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(recording=st.sampled_from(RECORDINGS), data=st.data())
 def test_any_cuts(recording: Recording, data: st.DataObject) -> None:
     stream = b"".join(recording.segments())
@@ -120,7 +120,7 @@ def test_any_cuts(recording: Recording, data: st.DataObject) -> None:
     assert understood(feed(cut(stream, places), recording.api)) == understood(feed([stream], recording.api))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(recording=st.sampled_from([r for r in RECORDINGS if r.content]), data=st.data())
 def test_a_stream_that_breaks_off_is_no_success(recording: Recording, data: st.DataObject) -> None:
     """Cut short anywhere before the end of its framing, it has an outcome, and `ok` only after [DONE]."""

@@ -149,7 +149,7 @@ _FRAGMENTS = st.sampled_from(
 _STREAMS = st.one_of(st.lists(_FRAGMENTS, max_size=40).map(b"".join), st.binary(max_size=60))
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(stream=_STREAMS, data=st.data())
 def test_any_split_gives_the_events_of_the_reference(stream: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
@@ -177,7 +177,7 @@ _BLOCKS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(segments=st.lists(st.lists(_BLOCKS, min_size=1, max_size=5).map(b"".join), max_size=6))
 def test_whole_events_in_a_segment_read_as_byte_by_byte(segments: list[bytes]) -> None:
     """Segments of whole events take a short cut; it must not show."""

@@ -618,7 +618,7 @@ def test_the_resolved_form_of_every_kind_loads_to_an_equal_profile(every_kind: P
     assert list(shown["traces"][0]["assign"]) == ["by", "shares"]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_resolved_form_loads_to_an_equal_profile(data: st.DataObject, tmp_path: Path) -> None:
     file = tmp_path / "prompts: #1 'é'.jsonl"

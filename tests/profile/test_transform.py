@@ -132,7 +132,7 @@ def test_with_slots_by_hand(slots: tuple[int, ...], wanted: int, expected: list[
     assert [t.arrival.process for t in profile.tenants] == ["closed"] + ["poisson"] * (len(slots) - 1)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=120)
 @given(slots=st.lists(st.integers(1, 300), min_size=1, max_size=8), more=st.integers(0, 1000))
 def test_with_slots_shares_out_exactly_what_is_asked(slots: list[int], more: int) -> None:
     wanted = len(slots) + more

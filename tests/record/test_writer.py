@@ -85,7 +85,7 @@ def test_a_disk_that_fills_up_in_mid_line_and_has_room_again(tmp_path: Path) -> 
     assert writer.pending == 0
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.lists(st.binary(min_size=1, max_size=9), max_size=4), max_size=8), data=st.data())
 def test_any_sequence_of_partial_and_failing_writes(
     tmp_path: Path, batches: list[list[bytes]], data: st.DataObject

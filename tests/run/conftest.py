@@ -91,6 +91,12 @@ class FinishedRun:
                 for row in csv.DictReader(file)
             }
 
+    def locust_mean_ms(self) -> float:
+        """Average response time over all rows of Locust's final CSV."""
+        with open(self.path / "locust_stats.csv", newline="") as file:
+            [row] = [row for row in csv.DictReader(file) if row["Name"] == "Aggregated"]
+        return float(row["Average Response Time"])
+
     def simulator_counter(self, name: str) -> float:
         """Sum over labels of a counter as the simulator last told it."""
         text = (self.path / "logs" / "simulator.metrics.txt").read_text()
