@@ -328,3 +328,13 @@ def test_workers_that_can_not_take_part_are_named(start_cluster: StartCluster, t
     assert "another profile: tenants[0].arrival.rate_per_s: 13.0 there, 12.0 here" in run.output
     assert not (run.path / "requests.jsonl").exists()
     assert run.run["state"] == "interrupted"
+
+
+def test_a_start_that_fails_leaves_no_process(start_locust: StartLocust) -> None:
+    wrong = profile_text().replace("rate_per_s: 12", "rate_per_s: -12")
+    process = start_locust(wrong, "--processes", "2", group=True)
+    run = process.finish()
+    assert run.code == 2, run.output
+    assert "tenants[0].arrival.rate_per_s: found -12" in run.output
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.process.pid, 0)

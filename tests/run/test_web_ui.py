@@ -12,6 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,8 @@ class Ui:
             content: dict[str, Any] = orjson.loads(answer.read())
             return content
 
-    def run_to_its_end(self, number: int, **fields: str) -> dict[str, Any]:
-        """Start a run, and wait until it is the session's so many-th with a verdict; the live figures then."""
-        assert self.start(**fields)["success"] is True
+    def end_of_run(self, number: int) -> dict[str, Any]:
+        """Wait until the session's so many-th run has a verdict; the live figures then."""
         while True:
             live = self.live()
             if len(live["runs"]) == number and live["runs"][-1]["verdict"] is not None:
@@ -116,8 +116,14 @@ def test_two_runs_of_a_session(ui: Ui, tmp_path: Path) -> None:
     assert ui.start(fairshare_out="/tmp/elsewhere")["success"] is False
     assert ui.live() == {"runs": []}
 
-    first = ui.run_to_its_end(1, fairshare_profile="profiles/demo.yaml")
-    second = ui.run_to_its_end(2, fairshare_profile="profiles/other.yaml", fairshare_scale="0.5")
+    # Pressed twice at once: one starts the run, and the other is told.
+    with ThreadPoolExecutor(2) as pool:
+        pressed = list(pool.map(lambda _: ui.start(fairshare_profile="profiles/demo.yaml"), range(2)))
+    assert sorted(answer["success"] for answer in pressed) == [False, True]
+    first = ui.end_of_run(1)
+    assert len(list((tmp_path / "runs").glob("2*"))) == 1
+    assert ui.start(fairshare_profile="profiles/other.yaml", fairshare_scale="0.5")["success"] is True
+    second = ui.end_of_run(2)
     assert [tenant["id"] for tenant in first["tenants"]] == ["chat", "steady", "batch"]
     assert [tenant["id"] for tenant in second["tenants"]] == ["talk", "steady", "batch"]
     # 16, 8 and 3 streams, and half of them rounded up: the number in the form was that of the first profile.
