@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from rich import box
 from rich.console import Console
@@ -186,7 +188,7 @@ def _serve(path: Path, address: str) -> int:
     deployed = deploy(profile, None, address)
     try:
         for tenant_id, servers in deployed.servers.items():
-            print(f"{tenant_id}: {', '.join(server.endpoint for server in servers)}", flush=True)
+            print(f"{tenant_id}: {', '.join(_reachable(server.endpoint) for server in servers)}", flush=True)
         print("serving; Ctrl-C stops", flush=True)
         [process] = deployed.processes
         code = process.wait()
@@ -195,6 +197,14 @@ def _serve(path: Path, address: str) -> int:
         return 0
     finally:
         deployed.stop()
+
+
+def _reachable(endpoint: str) -> str:
+    """An endpoint as others may ask for it: of a server that listens on every address, by this host's name."""
+    url = urlsplit(endpoint)
+    if url.hostname in ("0.0.0.0", "::"):
+        url = url._replace(netloc=f"{socket.gethostname()}:{url.port}")
+    return url.geturl()
 
 
 if __name__ == "__main__":
