@@ -31,7 +31,7 @@ tenants:
     workload: {source: synthetic, input_tokens: 20, output_tokens: 1}
 """
 # Far more than a loaded machine is late, far less than the stall.
-SLACK_S = 0.5
+SLACK_S = 0.9
 
 
 @pytest.fixture
@@ -77,5 +77,5 @@ def test_a_stall_shows_in_what_was_due_in_it(stalling: str, start_locust: Callab
         assert by_hand_ms - 1 <= percentiles[name] <= by_hand_ms + SLACK_S * 1000
     # A client that counts from sending would have seen 5 slow requests, where 20 were kept waiting.
     own_s = [(record.first_token_s or 0) - (record.sent_s or 0) for record in records]
-    assert sum(ttft > 2 * SLACK_S for ttft in own_s) == 5
-    assert sum(ttft > 2 * SLACK_S for ttft in ttft_s) >= 10
+    assert sum(ttft > 1 for ttft in own_s) == 5
+    assert sum(ttft > 1 for ttft in ttft_s) >= 10

@@ -40,7 +40,10 @@ def test_the_simulators_metrics_and_its_gpu(full_run: FinishedRun) -> None:
 
     summary = run.summary
     [endpoint] = summary["server"]["endpoints"].values()
-    assert endpoint["ttft"]["server"]["count"] == endpoint["ttft"]["client"]["count"] > 0
+    # The server's counters are read ten times a second: what comes as the window opens or closes may be on either side.
+    counts = [endpoint["ttft"][side]["count"] for side in ("server", "client")]
+    assert min(counts) > 50
+    assert abs(counts[0] - counts[1]) <= 3
     # The tail is left to a quiet machine: what a busy one adds between server and client is no fault of theirs.
     assert endpoint["ttft"]["agrees_by_percentile"]["p50"] is True
     [device] = summary["gpu"]["devices"]
