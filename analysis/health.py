@@ -186,12 +186,15 @@ def merged_since(
     that, and no more than what was missing.
     """
     told = told_missing(workers)
+    talks = (
+        np.bincount(requests.tenant[requests.follows], minlength=len(tenants)) > 0
+    )  # missing counts their first turns
     found = {}
-    for tenant, count in _counts(requests, tenants).items():
+    for (tenant, count), talking in zip(_counts(requests, tenants).items(), talks, strict=True):
         due = (asked.get(tenant) or {}).get("scheduled")
         if due is not None and tenant in told:
             beyond, missing = count - due, told[tenant]
-            found[tenant] = beyond if missing is None else min(beyond, missing)
+            found[tenant] = beyond if missing is None or talking else min(beyond, missing)
     return {tenant: count for tenant, count in found.items() if count > 0}
 
 

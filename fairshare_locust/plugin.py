@@ -119,6 +119,7 @@ class Plugin:
         self._default_users = 0
         self._users_given = False
         self._preparing = False
+        self._starting = False
         self._runs: list[Run] = []
         self._environment: Environment | None = None
         self._roster: Roster | None = None
@@ -195,7 +196,7 @@ class Plugin:
         """Prepare the run that the form asks for, so that the page shows what is in its way. Raises FairshareError."""
         if self._busy():
             raise FairshareError("a run is still going on, or being analysed; stop it, and wait for its verdict")
-        if self._preparing:
+        if self._preparing or self._starting:
             raise FairshareError("a run is being prepared already, as somebody else has asked for it; wait for it")
         self._preparing = True
         try:
@@ -310,6 +311,9 @@ class Plugin:
             if self._roster is None:
                 return self._start_users(user_count, spawn_rate, *args, **kwargs)
             return None  # Locust moves users when workers come and go; a run's are where their arrivals are
+        if self._starting:
+            return None  # a key was pressed while the run is being made ready
+        self._starting = True
         try:
             if self._prepared is None:  # started by a key, by --autostart, or by somebody's code
                 parsed: Any = self._environment.parsed_options
@@ -326,6 +330,8 @@ class Plugin:
                 _log.exception("the run can't begin")
             self._give_up(str(error))
             return None
+        finally:
+            self._starting = False
         self._preparing = False
         self._run, self._prepared = self._prepared, None
         run = self._run
@@ -367,7 +373,13 @@ class Plugin:
             self._conductor = gevent.spawn(self._conduct, self._run)
 
     def _conduct(self, run: Run) -> None:
-        if run.begin():
+        try:
+            complete = run.begin()
+        except Exception:
+            _log.exception("the run ends, as it can't be conducted any further")
+            run.end_load("interrupted")
+            complete = True
+        if complete:
             self._stop()
 
     def _stop(self) -> None:

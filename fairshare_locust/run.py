@@ -262,7 +262,10 @@ class Run:
         print(
             f"fairshare: t = {max(0.0, self._clock.now_s()):5.1f} s  {part.name}{': ' if who else ''}{who}", flush=True
         )
-        self._write_run(None)
+        try:
+            self._write_run(None)
+        except OSError as error:  # it is written again at the end; the load goes on
+            self.note(f"{self._directory.path if self._directory else ''}: run.json can't be written: {error.strerror}")
 
     def _status(self) -> RunStatus:
         """Where the run is, for the live view."""
@@ -333,14 +336,14 @@ class Run:
             self._flusher.kill()
         ended_s = round(max(0.0, self._clock.now_s()), 6)
         unwritten = self._store.close()
-        self._load.release(keep=bool(unwritten))  # before whatever takes long
+        self._load.release(keep=any(unwritten))  # before whatever takes long
         if self.live is not None:
             self.live.end(self._clock.now_s())
         try:
             if self._csv is not None:
                 self._csv.finish()
             # In a thread: heartbeats and pages go on meanwhile.
-            gevent.get_hub().threadpool.apply(self._work_up, (not unwritten,))
+            gevent.get_hub().threadpool.apply(self._work_up, (not any(unwritten),))
             spans = [] if self._conductor is None else self._conductor.spans
             self._load.settle_accounts(spans)
             self._due = due_by_schedule(self.profile, self._prepared.traces, spans)
@@ -349,8 +352,8 @@ class Run:
             self.problem = f"{self._directory.path}: can't be written: {error.strerror}"
         except FairshareError as error:
             self.problem = str(error)
-        if unwritten:
-            self.problem = self._rescue(unwritten)
+        if any(unwritten):
+            self.problem = self._rescue(*unwritten)
         if self._options.report and self._parts:
             self._analyse()
 
@@ -363,14 +366,19 @@ class Run:
         if self._fleet is not None and any(phase.requests for phase in phases_of(self.profile)):
             relabel(self._store.requests, self._parts)
 
-    def _rescue(self, unwritten: bytes) -> str:
+    def _rescue(self, unwritten: bytes, answers: bytes) -> str:
         """Save records elsewhere that the run directory has no room for; what to tell the user."""
         assert self._directory is not None
         if self._fleet is not None:
             return (
-                f"{self._directory.requests} has no room for {len(unwritten)} bytes of records; the workers keep "
+                f"{self._directory.path} has no room for {len(unwritten) + len(answers)} bytes; the workers keep "
                 f"theirs: make room, copy each worker's {self._directory.path.name}/workers to "
                 f"{self._directory.path}, then: python -m analysis merge {self._directory.path}"
+            )
+        if not unwritten:
+            return (
+                f"{self._directory.texts} has no room for its last {len(answers)} bytes: tokens of answers that came "
+                "without a count stay counted by chunks"
             )
         requests = self._directory.requests
         rest = Path(tempfile.gettempdir()) / f"{self._directory.path.name}-requests-rest.jsonl"

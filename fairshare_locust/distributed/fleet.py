@@ -92,9 +92,13 @@ class Roster:
         """Send a message to one worker."""
         self._runner.send_message(PREFIX + name, data, worker_id)
 
-    def waits_for_users(self, worker_id: str) -> bool:
-        """Whether Locust has a worker for one that has not begun to make its users."""
-        return worker_id in self._runner.clients and self._runner.clients[worker_id].state == runners.STATE_INIT
+    def waits_for_users(self, worker_id: str, wanted: Mapping[str, int]) -> bool:
+        """Whether Locust has heard nothing of a worker's users, or not of as many as are wanted."""
+        client = self._runner.clients.get(worker_id)
+        if client is None:
+            return False
+        got: Mapping[str, int] = client.user_classes_count
+        return client.state == runners.STATE_INIT or any(got.get(name, 0) < count for name, count in wanted.items())
 
     def send_for_locust(self, message: Message) -> None:
         """Send a message of Locust's own again."""
@@ -205,6 +209,9 @@ class Fleet:
         self._phase = -1
         self._ended = False
         self._released = False
+        self._taken_in: list[
+            Path
+        ] = []  # files of workers that are gone: given up once ours are written
         self._watcher: gevent.Greenlet | None = None
 
     # --- getting together
@@ -226,6 +233,7 @@ class Fleet:
             if problems:
                 self._refuse(member, problems)
             else:
+                member.heard_s = monotonic()  # another one may have kept us waiting for its greeting
                 self._write(member, "prepare", task=task.to_dict())
         self._wait(lambda: not self._in_state("asked"))
         accepted = self._in_state("ready")
@@ -353,11 +361,15 @@ class Fleet:
                 self._refuse(member, [message["problem"]])
             case "prepared":
                 member.clock = message["clock"]
+                if member.state != "asked":
+                    return  # it has left since
                 if message["problems"]:
                     self._refuse(member, message["problems"])
                 else:
                     member.state = "ready"
             case "enlisted":
+                if member.state != "ready":
+                    return
                 if message["problem"] is not None:
                     self._refuse(member, [message["problem"]])
                 else:
@@ -392,7 +404,10 @@ class Fleet:
         inbox = member.inboxes[parcel["kind"]]
         lines = inbox.take(parcel["offset"], parcel["data"])
         if lines:
-            self._store_lines(parcel["kind"], lines)
+            try:
+                self._store_lines(parcel["kind"], lines)
+            except OSError:  # the file can't be made; it is sent again
+                inbox.received -= len(lines)
             member.moved_s = monotonic()
         self._send(member, "have", kind=parcel["kind"], received=inbox.received)
 
@@ -424,9 +439,10 @@ class Fleet:
 
     def _spawn_again(self, member: _Member) -> None:
         """Locust says it once. A worker that got it after all ignores it, by its time stamp."""
-        if member.spawn is None or not (member.at_work and self._roster.waits_for_users(member.id)):
+        if member.spawn is None or self._ended or not member.at_work:
             return
-        if monotonic() - member.spawn_sent_s > _SPAWNED_WITHIN_S:
+        wanted = member.spawn.data["user_classes_count"]
+        if monotonic() - member.spawn_sent_s > _SPAWNED_WITHIN_S and self._roster.waits_for_users(member.id, wanted):
             member.spawn_sent_s = monotonic()
             self._roster.send_for_locust(member.spawn)
 
@@ -535,7 +551,7 @@ class Fleet:
                     lines = whole.count(b"\n")
                     self._note(f"{member}: {lines:,} lines that had not come were taken from its own file of {kind}")
                 if len(whole) == len(rest):
-                    path.unlink()
+                    self._taken_in.append(path)
             except OSError:
                 continue  # it is on another host, or there was nothing to keep
 
@@ -544,6 +560,9 @@ class Fleet:
         if self._released:
             return
         self._released = True
+        if not keep:
+            for path in self._taken_in:
+                path.unlink(missing_ok=True)
         for member in self._members:
             if member.state not in ("lost", "left", "refused"):
                 self._write(member, "release", keep=keep)
@@ -556,7 +575,7 @@ class Fleet:
         if not gone or self._store is None:
             return
         numbers = [member.number for member in gone]
-        recorded = gevent.get_hub().threadpool.apply(recorded_by, (self._store.requests, numbers))
+        recorded = gevent.get_hub().threadpool.apply(recorded_by, (self._store.lines(), numbers))
         for member in gone:
             known = recorded[member.number]
             member.losses = lost_share(
@@ -569,9 +588,7 @@ class Fleet:
                 known,
             )
             if member.state == "lost":
-                member.recorded = {}
-                for (_, tenant_id), indices in known.items():
-                    member.recorded[tenant_id] = member.recorded.get(tenant_id, 0) + len(indices)
+                member.recorded = dict(known.counts)
             missing = ", ".join(f"{loss} of tenant {tenant_id!r}" for tenant_id, loss in member.losses.items())
             self._note(f"{member} {_was(member.state)}; missing: {missing or 'nothing'}")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -21,8 +21,16 @@ __all__ = ["Loss", "Recorded", "due_by_schedule", "lost_share", "recorded_by"]
 
 _TOLD_FROM_S = 0.05
 
-Recorded = Mapping[tuple[str, str], set[int]]
-"""Indices on record, by phase prefix and tenant id."""
+
+@dataclass(slots=True)
+class Recorded:
+    """What a worker has on record: indices by phase prefix and tenant id, and the number of records by tenant id.
+
+    All turns of a conversation have one index.
+    """
+
+    indices: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +45,15 @@ class Loss:
         return f"{requests} in {self.seconds:.1f} s"
 
 
-def recorded_by(requests: Path, workers: Iterable[int]) -> dict[int, dict[tuple[str, str], set[int]]]:
-    """What these load processes have on record, by worker. Reads the whole file."""
-    found: dict[int, dict[tuple[str, str], set[int]]] = {worker: {} for worker in workers}
-    with open(requests, "rb") as lines:
-        for line in lines:
-            record = orjson.loads(line)
-            if record["worker"] in found:
-                key = (record["phase"].rpartition("/")[0], record["tenant"])
-                found[record["worker"]].setdefault(key, set()).add(record["index"])
+def recorded_by(lines: Iterable[bytes], workers: Iterable[int]) -> dict[int, Recorded]:
+    """What these load processes have on record, by worker, of all records as JSON."""
+    found = {worker: Recorded() for worker in workers}
+    for line in lines:
+        record = orjson.loads(line)
+        if (own := found.get(record["worker"])) is not None:
+            key = (record["phase"].rpartition("/")[0], record["tenant"])
+            own.indices.setdefault(key, set()).add(record["index"])
+            own.counts[record["tenant"]] += 1
     return found
 
 
@@ -76,7 +84,7 @@ def lost_share(
             seconds = max(0.0, span.end_s - max(span.start_s, since_s))
             missing: int | None = None
             if not isinstance(arrival, ClosedArrival | BatchArrival):
-                known = recorded.get((times.phase.prefix.rstrip("/"), tenant.id), set())
+                known = recorded.indices.get((times.phase.prefix.rstrip("/"), tenant.id), set())
                 missing = sum(due.index not in known for due in _due(profile, traces, tenant, times, span, share))
             if missing or seconds >= _TOLD_FROM_S:
                 lost[tenant.id] = _added(lost.get(tenant.id), Loss(missing, seconds))

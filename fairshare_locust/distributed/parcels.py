@@ -38,7 +38,7 @@ class Outbox:
         self.tail = b""
         self._sent = 0
         self.acknowledged = 0
-        self._moved_s = 0.0  # when something was last sent for the first time, or acknowledged
+        self._moved_s = 0.0  # when the first of what is on its way was sent, or the one before it acknowledged
 
     @property
     def size(self) -> int:
@@ -66,8 +66,9 @@ class Outbox:
         if not lines:
             return None
         parcel = Parcel(self._sent, zlib.compress(lines, 1))
+        if self._sent == self.acknowledged:
+            self._moved_s = now_s
         self._sent += len(lines)
-        self._moved_s = now_s
         return parcel
 
     def acknowledge(self, received: int, now_s: float) -> None:

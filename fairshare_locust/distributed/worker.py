@@ -186,6 +186,8 @@ class _Part:
         self._load: LoadProcess | None = None
         self._phase = -1
         self._ending = False  # nothing more is sent
+        self._stopped = Event()  # and every record is made
+        self._accounting = False
         self._ended = Event()  # the account of it is on its way
         self._greenlets = [gevent.spawn(self._prepare), gevent.spawn(self._ping), gevent.spawn(self._watch_master)]
 
@@ -365,11 +367,14 @@ class _Part:
         """Send no more load, make every record, tell the master how much there is. Returns when that has been done."""
         if self._load is None or self._store is None:
             return
-        if self._ending:
+        if self._accounting:
             self._ended.wait()
             return
+        self._accounting = True
         health = self._load.health()
         self._stop_load(why)
+        if self.over:
+            return
         if not self._store.flush():  # their files have no room: the rest is sent from memory
             for kind, rest in zip(FILES, self._store.unwritten, strict=True):
                 self._outboxes[kind].tail = rest
@@ -387,15 +392,19 @@ class _Part:
         self._ended.set()
 
     def _stop_load(self, why: str) -> None:
-        """Send no more, and make every record."""
+        """Send no more, and make every record. Returns when that has been done, to each who calls it."""
         if self._ending:
+            self._stopped.wait()
             return
         self._ending = True
-        if self._load is not None:
-            self._load.end(why)
-            runner: Any = self._environment.runner
-            runner.stop_users(runner.user_classes_count)
-            self._load.close()
+        try:
+            if self._load is not None:
+                self._load.end(why)
+                runner: Any = self._environment.runner
+                runner.stop_users(runner.user_classes_count)
+                self._load.close()
+        finally:
+            self._stopped.set()
 
     # --- the end
 
@@ -411,8 +420,8 @@ class _Part:
                 return
 
     def _give_up(self) -> None:
+        self._stop_load("the master was lost")
         if not self.over:
-            self._stop_load("the master was lost")
             self._finish(keep=True)
             self._master_lost(self)
 
@@ -431,10 +440,10 @@ class _Part:
 
     def _dismissed(self, why: str) -> None:
         """The run goes on without this worker, which may take part in the next one."""
-        if self.over:
-            return
         took_part = self._load is not None
         self._stop_load(f"dismissed: {why}")
+        if self.over:  # it was told more than once
+            return
         self._finish(keep=True)
         kept = "" if self.path is None else f"; what it has measured is in {self.path}"
         print(f"fairshare: {self.run} goes on without this worker: {why}{kept}", file=sys.stderr, flush=True)
@@ -445,9 +454,9 @@ class _Part:
             runner.worker_state = runners.STATE_INIT
 
     def _close(self, *, keep: bool) -> None:
+        self._stop_load("the run ended first")
         if self.over:
             return
-        self._stop_load("the run ended first")
         self._finish(keep=keep)
         if keep and self.path is not None:
             print(f"fairshare: the master has no room; records stay in {self.path}", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ It knows no event loop: its owner calls `flush` about twice a second.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,25 @@ class RecordStore:
         """Records, and answers, that are not in their files yet; they may begin in the middle of a line."""
         return self._records.unwritten, b"" if self._answers is None else self._answers.unwritten
 
-    def close(self) -> bytes:
-        """Write everything; returns what of the records could not be written (nothing if all went well)."""
+    def close(self) -> tuple[bytes, bytes]:
+        """Write everything; returns what could not be written of either file (nothing if all went well)."""
         if not self.flush():
-            return self._records.unwritten
+            return self.unwritten
         self._records.close()
         if self._answers is not None:
             self._answers.close()
-        return b""
+        return b"", b""
+
+    def lines(self) -> Iterator[bytes]:
+        """Every record, those included that are not in the file yet."""
+        torn = b""
+        with open(self.requests, "rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    torn = line
+                    break
+                yield line
+        yield from (torn + self._records.unwritten).splitlines(keepends=True)
 
     def count_texts(self, count: Callable[[Sequence[str]], Sequence[int]]) -> None:
         """Put the counts of the answers into their records; `count` gives the tokens of each of some texts."""

@@ -215,6 +215,9 @@ def test_records_of_a_lost_process_that_were_merged_are_not_too_many() -> None:
     assert merged(lost(0, a=1), lost(1, a=None)) == {"a": 3}
     assert merged(conducted(0), lost(1, b=1)) == merged(conducted(0)) == merged({}) == {}
     assert judge(record_checks(requests, "ab", asked, "complete", {"a": 3})).status == "valid"
+    # What is missing of conversations counts first turns; what is merged in may be later ones as well.
+    talk = columns([record(index=0, turn=turn, request_id=f"a-0-{turn}") for turn in range(8)])
+    assert merged_since(talk, "ab", asked, [lost(1, a=1)]) == {"a": 3}
     (reason,) = judge(record_checks(requests, "ab", asked, "complete", {"a": 2})).reasons
     assert reason.startswith("a: 7 requests fell due, 8 are on record; there are more than there should be")
     (check,) = end_checks([lost(1, a=4, b=2)], {"a": 3})

@@ -57,6 +57,21 @@ def test_what_was_lost_is_sent_again_after_a_while(tmp_path: Path) -> None:
     assert outbox.next(13.1) == lost
 
 
+def test_what_was_lost_is_sent_again_though_more_is_sent(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    write(path, b"one\n")
+    outbox = Outbox(path)
+    lost = outbox.next(10.0)
+    for second in range(11, 14):
+        write(path, b"more\n")
+        assert outbox.next(float(second)) is not None
+    write(path, b"more\n")
+    again = outbox.next(13.1)
+    assert again is not None
+    assert lost is not None
+    assert again.offset == lost.offset == 0
+
+
 def test_not_everything_is_on_the_way_at_once(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     write(path, (b"x" * 1023 + b"\n") * 4096)

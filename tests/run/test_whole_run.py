@@ -226,6 +226,17 @@ def test_a_full_disk_loses_no_record(
     )
 
 
+def test_a_run_goes_on_when_its_run_json_can_not_be_written(start_locust: StartLocust) -> None:
+    process = start_locust(profile_text(sampled=False), "--fairshare-no-report")
+    process.wait_for("warmup")
+    (process.path / ".run.json.part").mkdir(exist_ok=True)  # where the next one would be written
+    run = process.finish()
+    assert run.code == 1
+    assert "can't be written" in run.output
+    assert_schedule_kept(run, 2.5)
+    assert {record.outcome for record in run.records} == {"ok"}
+
+
 def test_a_drain_that_is_too_short_cancels_what_is_left(start_locust: StartLocust) -> None:
     slow = "{engine: simulator, simulator: {step_base_ms: 150}}"
     text = profile_text(bound="duration_s: 1", drain_s=0.2, deployment=slow, sampled=False)
