@@ -2,6 +2,7 @@
 
 FairshareError            what went wrong, with which value, and what to do about it
 ├── ProfileError          a profile that can't be used: all its problems at once
+├── CardError             a GPU or model that has no card, or a model that doesn't fit on a GPU
 ├── WorkloadError         prompts that can't be read or made
 ├── ServingError          a server that can't be started or reached
 └── RunDirectoryError     a run directory that can't be written or read
@@ -9,7 +10,7 @@ FairshareError            what went wrong, with which value, and what to do abou
 
 from __future__ import annotations
 
-__all__ = ["FairshareError", "ProfileError", "RunDirectoryError", "ServingError", "WorkloadError"]
+__all__ = ["CardError", "FairshareError", "ProfileError", "RunDirectoryError", "ServingError", "WorkloadError"]
 
 
 class FairshareError(Exception):
@@ -22,6 +23,14 @@ class ProfileError(FairshareError):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
+
+
+class CardError(FairshareError):
+    """A card that is unknown or wrong, or a model that doesn't fit. `key` is what to change: gpu, model or dtype."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)
 
 
 class WorkloadError(FairshareError):

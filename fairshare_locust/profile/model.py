@@ -6,13 +6,16 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from fairshare_locust.cards import constants
+from fairshare_locust.errors import CardError
 from fairshare_locust.profile.arrivals import Arrival, TraceArrival
 from fairshare_locust.profile.schema import allow, near
 from fairshare_locust.profile.telemetry import Telemetry
 from fairshare_locust.profile.traces import Trace
 from fairshare_locust.profile.workloads import MixtureWorkload, TraceWorkload, Workload
+from fairshare_locust.simulator.faults import Fault, FaultError
 
 __all__ = [
     "Api",
@@ -25,6 +28,7 @@ __all__ = [
     "Run",
     "Sampling",
     "ServiceWeights",
+    "Sharing",
     "SimulatorOptions",
     "Slo",
     "Tenant",
@@ -32,6 +36,7 @@ __all__ = [
 ]
 
 Api = Literal["openai_chat", "openai_completions", "tgi"]
+Sharing = Literal["logical", "mps", "timeslice", "mig", "mig_emulated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,17 +75,25 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatorOptions:
-    """The modelled GPU of the embedded server, and its scheduler.
+    """The modelled GPU of the embedded server, its engines, and how they share it.
+
+    With `gpu` and `model` the constants come from their cards, but for those that are given. In code `on_card` does so.
 
     Attributes:
-        step_base_ms: cost of any step (weights read once, host overhead).
-        step_per_sequence_us: added by each decoding sequence.
-        prefill_per_token_us: added by each prompt token in the step.
-        kv_capacity_tokens: tokens the KV cache holds, prompts and answers together.
+        gpu, model, dtype: cards, such as L4 and llama-3-8b; what the weights are stored in.
+        step_base_ms: cost of any step on the host.
+        weights_ms: reading the weights once, in every step; it hides as much computing.
+        compute_per_token_us: computing one token, of a prompt or an answer.
+        kv_read_per_token_ns: reading one KV token, of those that a decoding sequence attends to.
+        step_per_sequence_us: added by each decoding sequence, on the host.
+        kv_capacity_tokens: tokens the KV cache holds, prompts and answers together, where one engine has the whole GPU.
         max_num_seqs: sequences in the batch at once.
         max_num_batched_tokens: tokens, decoded and prefilled, in one step.
         max_model_len: longest prompt and answer together.
-        scheduling_policy: who of the waiting comes first: `fcfs`, or `priority` (lower first, then who came first).
+        scheduling_policy: who of the waiting comes first: `fcfs`, `priority` (lower first, then who came first), or
+            fairly by tenant: `vtc` (virtual token counter), `drr` (deficit round robin).
+        prefix_caching: prompts that begin alike share blocks of 16 KV tokens.
+        jitter: sigma of a log-normal factor of mean 1 on each step's time.
         chat_template_tokens: what the chat template adds to a chat's prompt.
         per_request_metrics: an OpenAI answer says how long it waited and computed, as it does on a vLLM server with
             `--enable-per-request-metrics`.
@@ -88,16 +101,29 @@ class SimulatorOptions:
         weights_mib: what the weights take of it.
         kv_bytes_per_token: what each token in the KV cache takes of it.
         idle_w, busy_w: power while no step runs, and while one does.
+        quantum_ms, switch_us: time-slicing: the longest turn of an engine, and what changing turns costs.
+        contention_loss: MPS and MIG-like caps: the share of speed that engines lose while they use the GPU together.
+        sm_percent, memory_percent, mig: by tenant id, where each has an engine of its own: at most so much of the SMs,
+            so much of the memory, a MIG profile such as 3g.20gb. Without them each gets an even part.
+        faults: what goes wrong on purpose, each as `KIND[:rate=R][:after=S][:for=S][:seed=N]` with a KIND of stall,
+            reset, error, slow and crash.
     """
 
+    gpu: str | None = None
+    model: str | None = None
+    dtype: Literal["bf16", "int4"] = "bf16"
     step_base_ms: float = allow(8.0, above=0)
-    step_per_sequence_us: float = allow(100.0, at_least=0)
-    prefill_per_token_us: float = allow(60.0, at_least=0)
+    weights_ms: float = allow(0.0, at_least=0)
+    compute_per_token_us: float = allow(60.0, at_least=0)
+    kv_read_per_token_ns: float = allow(0.0, at_least=0)
+    step_per_sequence_us: float = allow(40.0, at_least=0)
     kv_capacity_tokens: int = allow(65536, at_least=1)
     max_num_seqs: int = allow(64, at_least=1)
     max_num_batched_tokens: int = allow(2048, at_least=1)
     max_model_len: int = allow(8192, at_least=1)
-    scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
+    scheduling_policy: Literal["fcfs", "priority", "vtc", "drr"] = "fcfs"
+    prefix_caching: bool = True
+    jitter: float = allow(0.0, at_least=0, at_most=1)
     chat_template_tokens: int = allow(0, at_least=0)
     per_request_metrics: bool = True
     memory_mib: int = allow(24576, at_least=1)
@@ -105,14 +131,52 @@ class SimulatorOptions:
     kv_bytes_per_token: int = allow(131072, at_least=0)
     idle_w: float = allow(30.0, at_least=0)
     busy_w: float = allow(300.0, at_least=0)
+    quantum_ms: float = allow(2.0, above=0)
+    switch_us: float = allow(50.0, at_least=0)
+    contention_loss: float = allow(0.05, at_least=0, at_most=0.9)
+    sm_percent: dict[str, float] = field(default_factory=dict)
+    memory_percent: dict[str, float] = field(default_factory=dict)
+    mig: dict[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+    @classmethod
+    def on_card(cls, gpu: str, model: str, dtype: Literal["bf16", "int4"] = "bf16", **changes: Any) -> SimulatorOptions:
+        """These cards' constants, but for the changes. Raises CardError for an unknown card or want of memory."""
+        return cls(**cls._with_constants({"gpu": gpu, "model": model, "dtype": dtype, **changes}))
+
+    @classmethod
+    def fill(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The cards' constants where the profile names cards and doesn't give the constants itself."""
+        if values.get("gpu") is None or values.get("model") is None:
+            return values
+        try:
+            return cls._with_constants(values)
+        except CardError:
+            return values  # check tells
+
+    @classmethod
+    def _with_constants(cls, values: dict[str, Any]) -> dict[str, Any]:
+        found = constants(values["gpu"], values["model"], values.get("dtype", cls.dtype))
+        capacity = values.get("kv_capacity_tokens", found["kv_capacity_tokens"])
+        return {**found, "max_model_len": min(found["max_model_len"], capacity), **values}
 
     def check(self) -> Iterator[tuple[str, str]]:
-        """A batch must take every running sequence, the cache the longest one, the card the weights and the cache."""
+        """Cards must go together, a batch take every running sequence, the cache the longest, the card all of it."""
         if self.max_num_batched_tokens < self.max_num_seqs:
             yield (
                 "max_num_batched_tokens",
                 f"found {self.max_num_batched_tokens}; must be at least max_num_seqs ({self.max_num_seqs})",
             )
+        if self.gpu is None and self.model is not None:
+            yield "gpu", f"missing beside model: {self.model!r}; give both, or the constants themselves"
+        elif self.gpu is not None and self.model is None:
+            yield "model", f"missing beside gpu: {self.gpu!r}; give both, or the constants themselves"
+        elif self.gpu is not None and self.model is not None:
+            try:
+                constants(self.gpu, self.model, self.dtype)
+            except CardError as error:
+                yield error.key, str(error)
+                return  # without them nothing can be said of the cache
         if self.kv_capacity_tokens < self.max_model_len:
             yield (
                 "kv_capacity_tokens",
@@ -127,6 +191,11 @@ class SimulatorOptions:
             )
         if self.busy_w < self.idle_w:
             yield "busy_w", f"found {self.busy_w:g}; must be at least idle_w ({self.idle_w:g})"
+        for i, fault in enumerate(self.faults):
+            try:
+                Fault.parse(fault)
+            except FaultError as error:
+                yield f"faults[{i}]", f"{fault!r}: {error}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +203,8 @@ class Deployment:
     """Who serves. `external`: a server that runs already; its sharing mode is then what you say it is."""
 
     engine: Literal["simulator", "external"] = "simulator"
-    sharing: Literal["logical", "mps", "timeslice", "mig", "mig_emulated"] = "logical"
+    sharing: Sharing = "logical"
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """The simulator has one engine for all."""
-        if self.engine == "simulator" and self.sharing != "logical":
-            yield (
-                "sharing",
-                f"found {self.sharing!r}; the simulator serves logical (one engine for all tenants)",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from fairshare_locust.profile.schema import Checked, Limits, near
+from fairshare_locust.profile.schema import Checked, Filled, Limits, near
 
 __all__ = ["Reader"]
 
@@ -123,6 +123,8 @@ class Reader:
                     at,
                     f"missing; must be {self._allowed(hints[name], field.metadata.get('limits', _NO_LIMITS))}",
                 )
+        if isinstance(into, Filled):
+            values = into.fill({name: value for name, value in values.items() if value is not _FAILED}) | values
         if any(value is _FAILED for value in values.values()):
             self._partial[path] = partial = self._make_partial(into, values, path)
             self._check(partial, node, path)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, field
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Checked", "Limits", "allow", "near"]
+__all__ = ["Checked", "Filled", "Limits", "allow", "near"]
 
 
 class Limits:
@@ -80,6 +80,15 @@ class Checked(Protocol):
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Yield (key, problem) for each rule that is broken; key is relative, empty for the whole."""
+        ...
+
+
+@runtime_checkable
+class Filled(Protocol):
+    """A dataclass, the class itself, that has defaults which depend on what is given."""
+
+    def fill(self, values: dict[str, Any]) -> dict[str, Any]:
+        """All that was read, and what follows from it. Raises nothing: `check` tells what is wrong."""
         ...
 
 

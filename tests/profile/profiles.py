@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
+from fairshare_locust.cards import gpu_names, model_names
 from fairshare_locust.profile import Profile, Tenant, parse_profile
 from fairshare_locust.profile.arrivals import (
     Arrival,
@@ -371,6 +372,23 @@ _TELEMETRY = st.builds(
 )
 
 
+_SIMULATED = {
+    "step_base_ms": _POSITIVE,
+    "scheduling_policy": st.sampled_from(["fcfs", "priority"]),
+    "chat_template_tokens": st.integers(0, 100),
+    "faults": st.lists(st.sampled_from(["stall", "error:rate=0.5:seed=3", "crash:after=1"])).map(tuple),
+}
+_SIMULATORS = st.builds(SimulatorOptions, **_SIMULATED) | st.builds(
+    SimulatorOptions.on_card,
+    gpu=st.sampled_from(gpu_names()),
+    model=st.sampled_from(model_names()),
+    dtype=st.sampled_from(["bf16", "int4"]),
+    kv_read_per_token_ns=_NOT_NEGATIVE,
+    kv_capacity_tokens=st.integers(1, 10_000),
+    **_SIMULATED,
+)
+
+
 @st.composite
 def profiles(draw: st.DrawFn, file: Path) -> Profile:
     """Any valid profile; its files are all `file`."""
@@ -389,14 +407,7 @@ def profiles(draw: st.DrawFn, file: Path) -> Profile:
         deployment=Deployment(
             engine="external" if external else "simulator",
             sharing=draw(st.sampled_from(["mps", "mig", "logical"])) if external else "logical",
-            simulator=draw(
-                st.builds(
-                    SimulatorOptions,
-                    step_base_ms=_POSITIVE,
-                    scheduling_policy=st.sampled_from(["fcfs", "priority"]),
-                    chat_template_tokens=st.integers(0, 100),
-                )
-            ),
+            simulator=draw(_SIMULATORS),
         ),
         traces=traces,
         tenants=tuple(tenants),

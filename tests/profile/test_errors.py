@@ -504,12 +504,6 @@ def test_seeds(seed: str) -> None:
         ),
         (
             "tenants:\n",
-            "deployment: {sharing: mps}\ntenants:\n",
-            "p.yaml:4: deployment.sharing",
-            "found 'mps'; the simulator serves logical (one engine for all tenants)",
-        ),
-        (
-            "tenants:\n",
             "deployment: {engine: ollama}\ntenants:\n",
             "p.yaml:4: deployment.engine",
             "found 'ollama'; must be one of simulator, external",
@@ -1169,7 +1163,7 @@ def test_rules_across_values_are_told_beside_a_value_that_cannot_be_read() -> No
 name: two
 run: {warmup_s: 1, duration_s: 2, requests: 3}
 model: {name: m}
-deployment: {engine: simulator, sharing: mps}
+deployment: {engine: simulator, simulator: {kv_capacity_tokens: 10}}
 tenants:
   - id: chat
     headers: {Authorization: Bearer x, X-Auth-Token: y}
@@ -1182,7 +1176,7 @@ tenants:
     found = [problem.split(": ", 2)[:2] for problem in problems(text)]
     assert found == [
         ["p.yaml:2", "run.requests"],
-        ["p.yaml:4", "deployment.sharing"],
+        ["p.yaml:4", "deployment.simulator.kv_capacity_tokens"],
         ["p.yaml:8", "tenants[0].arrival.concurrency"],
         ["p.yaml:7", "tenants[0].headers.Authorization"],
         ["p.yaml:7", "tenants[0].headers.X-Auth-Token"],
