@@ -1,85 +1,35 @@
-"""Continuous batching on a modelled GPU: which sequences take part in a step, and how long it lasts.
+"""Continuous batching on a modelled GPU: which sequences take part in a step, and how much work it is.
 
-The engine has no clock, no sockets and no randomness: `begin_step` says what runs next and for how long,
-`end_step` says which tokens came out of it. Whoever drives it decides what a second is.
+The engine has no clock and no sockets, and no randomness but a seeded jitter: `begin_step` says what runs next and how
+much work that is, `end_step` says which tokens came out of it. Whoever drives it decides what a second is.
 
 One step holds one token of every decoding sequence, and prompt tokens of sequences still in prefill up to
-`max_num_batched_tokens` (chunked prefill), in order of admission:
+`max_num_batched_tokens` (chunked prefill), in order of admission. `costs` has the formula of its time; a decoding
+sequence reads the KV tokens of its whole context, prompt and answer so far, wherever it has them from.
 
-    duration = step_base + step_per_sequence · decoding sequences + prefill_per_token · prompt tokens
-
-The first token of a sequence comes out of the step that ends its prefill, then one out of every step.
-Sequences are ranked by arrival, under `scheduling_policy: priority` by (priority, arrival), lower first. The first
-of the queue enters once its whole prompt fits into the free KV tokens and `max_num_seqs` allows; nobody overtakes
-it. A sequence takes KV tokens as they are computed. When there are none left, the last in rank of the batch is
-preempted: it gives up all of its own and goes back to the queue, to compute its prompt and its answer so far again;
-nobody is admitted in such a step. So a sequence that arrives never takes the place of one that runs.
+The first token of a sequence comes out of the step that ends its prefill, then one out of every step. The first of the
+queue (`scheduler`) enters once its whole prompt fits into the free KV blocks and `max_num_seqs` allows; nobody
+overtakes it. What the prefix cache has of its prompt needs no computing. A sequence takes blocks as its tokens are
+computed. When there are none left, one of the batch is preempted (the last in rank; where the policy is fair by tenant,
+the last admitted): it gives up all of its own and goes back to the queue, to compute its prompt and its answer so far
+again; nobody is admitted in such a step. So a sequence that arrives never takes the place of one that runs.
 """
 
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left, insort
+import math
+import random
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from fairshare_locust.errors import ServingError
 from fairshare_locust.profile.model import SimulatorOptions
+from fairshare_locust.simulator.blocks import BLOCK_TOKENS, BlockPool, blocks_of
+from fairshare_locust.simulator.costs import StepCosts, Work
+from fairshare_locust.simulator.scheduler import OUTPUT_WEIGHT, scheduler_of
+from fairshare_locust.simulator.sequence import Emission, FinishReason, Sequence
 
-__all__ = ["Emission", "Engine", "FinishReason", "Sequence", "Step", "step_duration_s"]
-
-FinishReason = Literal["stop", "length"]
-
-
-def step_duration_s(options: SimulatorOptions, decoding: int, prefill_tokens: int) -> float:
-    """Seconds that a step with so many decoding sequences and prompt tokens lasts."""
-    return (
-        options.step_base_ms * 1e-3
-        + options.step_per_sequence_us * 1e-6 * decoding
-        + options.prefill_per_token_us * 1e-6 * prefill_tokens
-    )
-
-
-@dataclass(eq=False, slots=True)
-class Sequence:
-    """One answer in the making. Compared by identity; the engine keeps its account.
-
-    Attributes:
-        prompt_tokens: at least 1.
-        max_tokens: cap of the answer, at least 1.
-        stop_after_tokens: length at which the answer ends by itself; None: never (`ignore_eos`).
-        priority: lower goes first, where the engine schedules by priority.
-        arrival: its place among all that were submitted.
-        prefill_tokens: to be computed before its next token; after a preemption the answer so far, too.
-        computed_tokens: KV tokens held while running.
-        preemptions: how often it had to give them up.
-    """
-
-    prompt_tokens: int
-    max_tokens: int
-    stop_after_tokens: int | None = None
-    priority: int = 0
-    arrival: int = 0
-    prefill_tokens: int = 0
-    computed_tokens: int = 0
-    generated_tokens: int = 0
-    preemptions: int = 0
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why no further token will come; None while more will."""
-        if self.generated_tokens >= self.max_tokens:
-            return "length"
-        if self.stop_after_tokens is not None and self.generated_tokens >= self.stop_after_tokens:
-            return "stop"
-        return None
-
-
-class Emission(NamedTuple):
-    """One token of `sequence`; `finish_reason` is None unless it was the last."""
-
-    sequence: Sequence
-    finish_reason: FinishReason | None
+__all__ = ["Emission", "Engine", "FinishReason", "Sequence", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,52 +37,99 @@ class Step:
     """What one pass over the batch holds.
 
     Attributes:
-        duration_s: how long it lasts.
+        work: what it takes of the GPU.
         decoding: sequences that get their next token.
         prefills: sequences with the number of their prompt tokens in this step.
         admitted: sequences that left the queue for this step.
         preempted: sequences that went back to the queue before it.
     """
 
-    duration_s: float
+    work: Work
     decoding: tuple[Sequence, ...]
     prefills: tuple[tuple[Sequence, int], ...]
     admitted: tuple[Sequence, ...]
     preempted: tuple[Sequence, ...]
 
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts if nothing else runs on the GPU."""
+        return self.work.alone_s
+
 
 class Engine:
-    """The batch, the queue in front of it, and the KV cache they share."""
+    """The batch, the queue in front of it, and the KV cache they share.
 
-    def __init__(self, config: SimulatorOptions) -> None:
+    Args:
+        config: the policy, and the limits of a batch.
+        costs: of a step; without them those of the whole card.
+        kv_capacity_tokens: of its KV cache, rounded down to whole blocks; without it that of the whole card.
+        seed: of the jitter.
+    """
+
+    def __init__(
+        self,
+        config: SimulatorOptions,
+        costs: StepCosts | None = None,
+        kv_capacity_tokens: int | None = None,
+        seed: int = 0,
+    ) -> None:
         self.config = config
-        self._by_priority = config.scheduling_policy == "priority"
+        self._costs = StepCosts.of(config) if costs is None else costs
+        capacity_tokens = config.kv_capacity_tokens if kv_capacity_tokens is None else kv_capacity_tokens
+        self._pool = BlockPool(capacity_tokens // BLOCK_TOKENS, config.prefix_caching)
+        self._queue = scheduler_of(config.scheduling_policy)
+        self._jitter = random.Random(seed)
         self._arrivals = itertools.count()
-        self._waiting: list[Sequence] = []  # by rank
-        self._running: dict[Sequence, None] = {}  # in order of admission
-        self._kv_used_tokens = 0
+        # The batch in order of admission. Whoever decodes was admitted before whoever is in prefill: a prompt that is
+        # not done has taken all that was left of the budget, so nobody came in after it.
+        self._decoding: list[Sequence] = []
+        self._prefilling: list[Sequence] = []
+        self._tokens: list[Emission] = []  # of those decoding, for a step in which nobody ends
+        self._context_tokens = 0  # of those decoding
+        self._decoding_of: dict[str, int] = {}  # how many, by tenant
+        self._short: list[Sequence] = []  # those decoding whose next token needs another block
         self._preemptions = 0
         self._step: Step | None = None
 
     @property
     def waiting(self) -> int:
         """Sequences in the queue."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def running(self) -> int:
         """Sequences in the batch."""
-        return len(self._running)
+        return len(self._decoding) + len(self._prefilling)
+
+    @property
+    def kv_capacity_tokens(self) -> int:
+        """KV tokens that all blocks hold."""
+        return self._pool.capacity * BLOCK_TOKENS
 
     @property
     def kv_used_tokens(self) -> int:
-        """KV tokens held by the batch."""
-        return self._kv_used_tokens
+        """KV tokens of the blocks that the batch holds, full or not; blocks that are shared count once."""
+        return self._pool.used * BLOCK_TOKENS
 
     @property
     def preemptions(self) -> int:
         """How often a sequence had to give up its KV tokens, so far."""
         return self._preemptions
+
+    @property
+    def prefix_queries_tokens(self) -> int:
+        """Prompt tokens looked for in the prefix cache, so far: of each prompt once, when it is first admitted."""
+        return self._pool.queried_tokens
+
+    @property
+    def prefix_hits_tokens(self) -> int:
+        """Those of them that were there."""
+        return self._pool.hit_tokens
+
+    @property
+    def services(self) -> dict[str, int]:
+        """What each tenant was served so far, in weighted tokens."""
+        return dict(self._queue.services)
 
     def submit(self, sequence: Sequence) -> None:
         """Put a sequence into the queue.
@@ -145,26 +142,31 @@ class Engine:
                 f"simulator: a sequence of {sequence.prompt_tokens} prompt tokens and at most "
                 f"{sequence.max_tokens} answer tokens; allowed is at least 1 of each"
             )
-        if sequence.prompt_tokens + sequence.max_tokens > self.config.max_model_len:
-            raise ServingError(
-                f"simulator: a sequence of {sequence.prompt_tokens} + {sequence.max_tokens} tokens; allowed "
-                f"are at most {self.config.max_model_len} (max_model_len)"
-            )
+        tokens = sequence.prompt_tokens + sequence.max_tokens
+        for allowed, name in (
+            (self.config.max_model_len, "max_model_len"),
+            (self.kv_capacity_tokens, f"the KV cache, in whole blocks of {BLOCK_TOKENS}"),
+        ):
+            if tokens > allowed:
+                raise ServingError(
+                    f"simulator: a sequence of {sequence.prompt_tokens} + {sequence.max_tokens} tokens; allowed "
+                    f"are at most {allowed} ({name})"
+                )
+        stop_after = sequence.stop_after_tokens
+        sequence.ends_at = sequence.max_tokens if stop_after is None else max(1, min(stop_after, sequence.max_tokens))
         sequence.arrival = next(self._arrivals)
         sequence.prefill_tokens = sequence.prompt_tokens
-        insort(self._waiting, sequence, key=self._rank)
+        self._queue.add(sequence)
 
     def cancel(self, sequence: Sequence) -> None:
         """Drop a sequence wherever it stands; one that has ended already is left alone.
 
-        Its KV tokens are free at once. A step that has begun keeps its duration, without this one's token.
+        Its KV blocks are free at once. A step that has begun keeps its work, without this one's token.
         """
-        if sequence in self._running:
-            self._release(sequence)
-            return
-        place = bisect_left(self._waiting, self._rank(sequence), key=self._rank)
-        if place < len(self._waiting) and self._waiting[place] is sequence:
-            del self._waiting[place]
+        if sequence.table is not None:
+            self._remove(sequence)
+        else:
+            self._queue.remove(sequence)
 
     def begin_step(self) -> Step | None:
         """Choose what runs next; None when there is nothing to do.
@@ -174,19 +176,18 @@ class Engine:
         """
         if self._step is not None:
             raise RuntimeError("begin_step before end_step of the step before")
-        chunks, preempted = self._serve_running()
-        admitted = [] if preempted else self._serve_waiting(chunks)
-        if not chunks:
+        preempted = self._grow_decoding() if self._short else []
+        budget = self.config.max_num_batched_tokens
+        prefills = self._continue_prefill(budget, preempted) if self._prefilling else []
+        admitted: list[Sequence] = []
+        if not preempted and len(self._queue):
+            admitted = self._admit(budget, prefills)
+        decoding = len(self._decoding)
+        if not decoding and not prefills:
             return None
-        decoding = []
-        prefills = []
-        for sequence, tokens in chunks.items():
-            if sequence.computed_tokens > sequence.prefill_tokens:
-                decoding.append(sequence)
-            else:
-                prefills.append((sequence, tokens))
-        duration_s = step_duration_s(self.config, len(decoding), sum(tokens for _, tokens in prefills))
-        self._step = Step(duration_s, tuple(decoding), tuple(prefills), tuple(admitted), tuple(preempted))
+        tokens = decoding + sum([tokens for _, tokens in prefills])
+        work = self._jittered(self._costs.work(decoding, tokens, self._context_tokens))
+        self._step = Step(work, tuple(self._decoding), tuple(prefills), tuple(admitted), tuple(preempted))
         return self._step
 
     def end_step(self) -> list[Emission]:
@@ -198,75 +199,153 @@ class Engine:
         if self._step is None:
             raise RuntimeError("end_step without begin_step")
         step, self._step = self._step, None
-        emissions = [self._emit(sequence) for sequence in step.decoding if sequence in self._running]
-        for sequence, _ in step.prefills:
-            if sequence in self._running and sequence.computed_tokens == sequence.prefill_tokens:
-                emissions.append(self._emit(sequence))
+        emissions = self._decode()
+        if step.prefills:
+            ended = [s for s, _ in step.prefills if s.computed_tokens == s.prefill_tokens]  # of one cancelled: 0
+            self._prefilling = [s for s in self._prefilling if s.computed_tokens < s.prefill_tokens]
+            emissions += [self._first_token(sequence) for sequence in ended]
         return emissions
 
-    def _rank(self, sequence: Sequence) -> tuple[int, int]:
-        return (sequence.priority if self._by_priority else 0, sequence.arrival)
+    def _jittered(self, work: Work) -> Work:
+        sigma = self.config.jitter
+        if not sigma:
+            return work
+        factor = math.exp(self._jitter.gauss(-sigma * sigma / 2, sigma))  # of mean 1
+        return Work(*(part_s * factor for part_s in work))
 
-    def _serve_running(self) -> tuple[dict[Sequence, int], list[Sequence]]:
-        """Tokens in the next step of each in the batch, and those that were preempted for want of KV tokens.
-
-        Whoever decodes was admitted before whoever is in prefill: a prompt that is not done had taken all that was
-        left of the budget. So in order of admission nobody's next token is crowded out by a prompt.
-        """
-        budget, capacity = self.config.max_num_batched_tokens, self.config.kv_capacity_tokens
-        chunks: dict[Sequence, int] = {}
+    def _grow_decoding(self) -> list[Sequence]:
+        """One more block for each that needs one; those that were preempted for it."""
         preempted: list[Sequence] = []
-        for sequence in tuple(self._running):
-            if preempted and sequence not in self._running:
-                continue
-            left = sequence.prefill_tokens - sequence.computed_tokens
-            tokens = 1 if left <= 0 else min(left, budget)
-            while self._kv_used_tokens + tokens > capacity:
-                victim = max(self._running, key=self._rank)
-                budget += chunks.pop(victim, 0)
-                self._preempt(victim)
-                preempted.append(victim)
-                if victim is sequence:
-                    break
-            else:
-                chunks[sequence] = tokens
-                sequence.computed_tokens += tokens
-                self._kv_used_tokens += tokens
-                budget -= tokens
-        return chunks, preempted
+        for sequence in self._short:
+            if self._grow(sequence, sequence.context_tokens, preempted):
+                self._set_due(sequence)
+        self._short.clear()
+        return preempted
 
-    def _serve_waiting(self, chunks: dict[Sequence, int]) -> list[Sequence]:
-        """Move the first of the queue into the batch while there is room; adds their tokens to `chunks`."""
-        budget = self.config.max_num_batched_tokens - sum(chunks.values())
+    def _continue_prefill(self, budget: int, preempted: list[Sequence]) -> list[tuple[Sequence, int]]:
+        """The next prompt tokens of those in prefill: never more than one, see `__init__`."""
+        prefills: list[tuple[Sequence, int]] = []
+        for sequence in tuple(self._prefilling):
+            left = sequence.prefill_tokens - sequence.computed_tokens
+            tokens = min(left, budget - len(self._decoding))
+            if tokens > 0 and self._grow(sequence, sequence.computed_tokens + tokens, preempted):
+                prefills.append((sequence, tokens))
+                self._compute(sequence, tokens)
+        return prefills
+
+    def _admit(self, budget: int, prefills: list[tuple[Sequence, int]]) -> list[Sequence]:
+        """Move the first of the queue into the batch while there is room; adds their tokens to `prefills`."""
+        pool, queue = self._pool, self._queue
+        budget -= len(self._decoding) + sum([tokens for _, tokens in prefills])
         admitted: list[Sequence] = []
-        while budget and self._waiting and len(self._running) < self.config.max_num_seqs:
-            first = self._waiting[0]
-            if self._kv_used_tokens + first.prefill_tokens > self.config.kv_capacity_tokens:
+        while budget > 0 and self.running < self.config.max_num_seqs:
+            first = queue.first()
+            if first is None:
                 break
-            del self._waiting[0]
-            self._running[first] = None
-            tokens = min(first.prefill_tokens, budget)
-            chunks[first] = first.computed_tokens = tokens
-            self._kv_used_tokens += tokens
-            budget -= tokens
+            found = first.blocks[: pool.found(first.blocks, first.prefill_tokens)]
+            if not pool.has_room(blocks_of(first.prefill_tokens), found):
+                break
+            queue.take()
+            if not first.preemptions:
+                pool.account(first.prompt_tokens, len(found))
+                first.cached_tokens = len(found) * BLOCK_TOKENS
+            first.table = pool.open(found)
+            first.computed_tokens = len(found) * BLOCK_TOKENS
+            tokens = min(first.prefill_tokens - first.computed_tokens, budget)
+            pool.grow(first.table, blocks_of(first.computed_tokens + tokens))
+            self._compute(first, tokens)
+            self._prefilling.append(first)
+            prefills.append((first, tokens))
             admitted.append(first)
+            budget -= tokens
         return admitted
 
-    def _preempt(self, sequence: Sequence) -> None:
-        self._release(sequence)
-        sequence.prefill_tokens = sequence.prompt_tokens + sequence.generated_tokens
-        sequence.preemptions += 1
-        self._preemptions += 1
-        insort(self._waiting, sequence, key=self._rank)
+    def _compute(self, sequence: Sequence, tokens: int) -> None:
+        """Count prompt tokens as computed, and share their blocks: from here on, the step will have written them."""
+        assert sequence.table is not None
+        sequence.computed_tokens += tokens
+        self._pool.name(sequence.table, sequence.blocks, sequence.computed_tokens // BLOCK_TOKENS)
 
-    def _emit(self, sequence: Sequence) -> Emission:
-        sequence.generated_tokens += 1
-        reason = sequence.finish_reason
-        if reason is not None:
+    def _grow(self, sequence: Sequence, tokens: int, preempted: list[Sequence]) -> bool:
+        """Blocks for so many tokens of one in the batch, preempting for them; False if it is preempted itself."""
+        blocks = blocks_of(tokens)
+        while sequence.table is not None and not self._pool.grow(sequence.table, blocks):
+            victim = self._queue.victim([*self._decoding, *self._prefilling])
+            self._remove(victim)
+            victim.prefill_tokens = victim.context_tokens
+            victim.preemptions += 1
+            self._preemptions += 1
+            self._queue.put_back(victim)
+            preempted.append(victim)
+        return sequence.table is not None
+
+    def _decode(self) -> list[Emission]:
+        """The next token of all that decode. The engine's inner loop: only who is due is looked at any closer."""
+        decoding, emissions = self._decoding, self._tokens.copy()
+        due: list[int] = []
+        for place, sequence in enumerate(decoding):
+            sequence.generated_tokens = generated = sequence.generated_tokens + 1
+            if generated == sequence.due_at:
+                due.append(place)
+        self._context_tokens += len(decoding)
+        for tenant, count in self._decoding_of.items():
+            self._queue.charge(tenant, OUTPUT_WEIGHT * count)
+        ended: list[int] = []
+        for place in due:
+            sequence = decoding[place]
+            if sequence.generated_tokens < sequence.ends_at:
+                self._short.append(sequence)
+            else:
+                emissions[place] = Emission(sequence, sequence.finish_reason)
+                ended.append(place)
+        for place in reversed(ended):  # from the end, so that places stay where they are
+            sequence = decoding[place]
+            self._leave_decoding(place)
             self._release(sequence)
-        return Emission(sequence, reason)
+        return emissions
+
+    def _first_token(self, sequence: Sequence) -> Emission:
+        """The token of a step that ended a prefill: the first, or the first after a preemption."""
+        sequence.generated_tokens += 1
+        self._queue.charge(sequence.tenant, OUTPUT_WEIGHT)
+        emission = Emission(sequence, sequence.finish_reason)
+        if emission.finish_reason is not None:
+            self._release(sequence)
+            return emission
+        self._decoding.append(sequence)
+        self._tokens.append(emission)
+        self._context_tokens += sequence.context_tokens
+        self._decoding_of[sequence.tenant] = self._decoding_of.get(sequence.tenant, 0) + 1
+        assert sequence.table is not None
+        if blocks_of(sequence.context_tokens) > sequence.table.count:
+            self._short.append(sequence)
+        else:
+            self._set_due(sequence)
+        return emission
+
+    def _set_due(self, sequence: Sequence) -> None:
+        assert sequence.table is not None
+        full_at = sequence.table.count * BLOCK_TOKENS - sequence.prompt_tokens
+        sequence.due_at = min(sequence.ends_at, full_at + 1)
+
+    def _remove(self, sequence: Sequence) -> None:
+        """Take one out of the batch."""
+        if sequence in self._prefilling:
+            self._prefilling.remove(sequence)
+        else:
+            self._leave_decoding(self._decoding.index(sequence))
+        self._release(sequence)
+
+    def _leave_decoding(self, place: int) -> None:
+        sequence = self._decoding[place]
+        del self._decoding[place], self._tokens[place]
+        self._context_tokens -= sequence.context_tokens
+        self._decoding_of[sequence.tenant] -= 1
+        if not self._decoding_of[sequence.tenant]:
+            del self._decoding_of[sequence.tenant]
 
     def _release(self, sequence: Sequence) -> None:
-        del self._running[sequence]
-        self._kv_used_tokens -= sequence.computed_tokens
+        assert sequence.table is not None
+        self._pool.release(sequence.table)
+        sequence.table = None
         sequence.computed_tokens = 0

@@ -7,12 +7,16 @@ tokens of a step, which is what lets one core serve many streams.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from fairshare_locust.simulator.blocks import BLOCK_TOKENS
 from fairshare_locust.simulator.engine import Engine, FinishReason, Sequence
 from fairshare_locust.simulator.exposition import Histogram, label_set, metric
+from fairshare_locust.simulator.faults import STRIKING, FaultKind
+from fairshare_locust.simulator.lateness import Lateness
 from fairshare_locust.simulator.timing import Timing
 
 __all__ = ["FinishedReason", "SimulatorMetrics"]
@@ -43,14 +47,20 @@ class SimulatorMetrics:
         step_lateness_s: from the modelled end of a step until the process began to write its tokens.
         step_write_s: from there until the last of them was handed to the kernel.
         requests_received: generation requests that arrived, whatever became of them.
+        faults: requests that a fault was to strike, by kind.
+        lateness: of the whole process in the last second; None: nobody keeps it.
     """
 
-    def __init__(self, engine: Engine, model_name: str) -> None:
+    def __init__(self, engine: Engine, model_name: str, index: int = 0) -> None:
+        """`index` is the engine's, among those of the process."""
         self._engine = engine
-        self._labels = label_set(model_name=model_name, engine="0")
+        self._index = index
+        self._labels = label_set(model_name=model_name, engine=str(index))
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
         self.requests_received = 0
+        self.faults: Counter[FaultKind] = Counter()
+        self.lateness: Lateness | None = None
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.finished: dict[FinishedReason, int] = {"stop": 0, "length": 0, "abort": 0, "error": 0}
@@ -80,7 +90,7 @@ class SimulatorMetrics:
     def exposition(self) -> str:
         """Every metric in Prometheus text, as vLLM orders them."""
         engine, labels = self._engine, self._labels
-        kv_usage = engine.kv_used_tokens / engine.config.kv_capacity_tokens
+        kv_usage = engine.kv_used_tokens / engine.kv_capacity_tokens
         successes = [(f'{labels},finished_reason="{reason}"', count) for reason, count in self.finished.items()]
         return "".join(
             [
@@ -89,9 +99,16 @@ class SimulatorMetrics:
                 ),
                 self._gauge("vllm:num_requests_waiting", "Number of requests waiting to be processed.", engine.waiting),
                 self._gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", kv_usage),
-                # The model has no prefix cache: these exist, and stay 0.
-                self._counter("vllm:prefix_cache_queries_total", "Prefix cache queries, in terms of tokens.", 0),
-                self._counter("vllm:prefix_cache_hits_total", "Prefix cache hits, in terms of tokens.", 0),
+                self._counter(
+                    "vllm:prefix_cache_queries_total",
+                    "Prefix cache queries, in terms of number of queried tokens.",
+                    engine.prefix_queries_tokens,
+                ),
+                self._counter(
+                    "vllm:prefix_cache_hits_total",
+                    "Prefix cache hits, in terms of number of cached tokens.",
+                    engine.prefix_hits_tokens,
+                ),
                 self._counter(
                     "vllm:num_preemptions_total",
                     "Cumulative number of preemption from the engine.",
@@ -143,10 +160,27 @@ class SimulatorMetrics:
                     "Generation requests that arrived, whatever became of them.",
                     self.requests_received,
                 ),
+                metric(
+                    "counter",
+                    "fairshare_simulator_service_total",
+                    "Tokens served, of a prompt 1 each, of an answer 2 each, by the tenant that a request names.",
+                    [(f"{labels},{label_set(tenant=name)}", served) for name, served in engine.services.items()],
+                ),
+                metric(
+                    "counter",
+                    "fairshare_simulator_faults_injected_total",
+                    "Requests that a fault was to strike.",
+                    [(f'{labels},kind="{kind}"', self.faults[kind]) for kind in STRIKING],
+                ),
                 self.step_lateness_s.exposition(
                     "fairshare_simulator_step_lateness_seconds",
                     "From the modelled end of a step until the process began to write its tokens.",
                     labels,
+                ),
+                self._gauge(
+                    "fairshare_simulator_step_lateness_p99_seconds",
+                    "99th percentile over the last second, all engines; above 0.002 the process can't keep up.",
+                    0.0 if self.lateness is None else self.lateness.p99_s(),
                 ),
                 self.step_write_s.exposition(
                     "fairshare_simulator_step_write_seconds",
@@ -164,14 +198,14 @@ class SimulatorMetrics:
         return metric("counter", name, text, [(self._labels, value)])
 
     def _cache_config_info(self) -> str:
-        """KV cache in blocks of one token, so that blocks × block size is the capacity."""
-        tokens = str(self._engine.config.kv_capacity_tokens)
+        """The KV cache: blocks × block size is its capacity."""
+        tokens = self._engine.kv_capacity_tokens
         labels = label_set(
-            block_size="1",
-            enable_prefix_caching="False",
-            engine="0",
-            kv_cache_size_tokens=tokens,
-            num_gpu_blocks=tokens,
+            block_size=str(BLOCK_TOKENS),
+            enable_prefix_caching=str(self._engine.config.prefix_caching),
+            engine=str(self._index),
+            kv_cache_size_tokens=str(tokens),
+            num_gpu_blocks=str(tokens // BLOCK_TOKENS),
         )
         return metric("gauge", "vllm:cache_config_info", "Information of the LLMEngine CacheConfig", [(labels, 1)])
 

@@ -45,13 +45,27 @@ def test_names_and_types_are_those_of_vllm() -> None:
 def test_gauges_show_the_engine_at_the_moment_of_the_scrape() -> None:
     engine = Engine(SimulatorOptions(max_num_seqs=1, kv_capacity_tokens=10000))
     metrics = SimulatorMetrics(engine, "m")
-    engine.submit(Sequence(1000, 1500))
+    engine.submit(Sequence(1990, 1500))  # 125 blocks of 16, of 625
     engine.submit(Sequence(10, 10))
     engine.begin_step()
     text = metrics.exposition()
     assert 'vllm:num_requests_running{model_name="m",engine="0"} 1\n' in text
     assert 'vllm:num_requests_waiting{model_name="m",engine="0"} 1\n' in text
-    assert 'vllm:kv_cache_usage_perc{model_name="m",engine="0"} 0.1\n' in text
+    assert 'vllm:kv_cache_usage_perc{model_name="m",engine="0"} 0.2\n' in text
+
+
+def test_the_prefix_cache_is_counted_in_tokens_and_described_in_blocks() -> None:
+    engine = Engine(SimulatorOptions(kv_capacity_tokens=10001))
+    metrics = SimulatorMetrics(engine, "m")
+    for _ in range(2):
+        engine.submit(Sequence(40, 10, blocks=("a", "b")))
+    engine.begin_step()
+    text = metrics.exposition()
+    assert 'vllm:prefix_cache_queries_total{model_name="m",engine="0"} 80\n' in text
+    assert 'vllm:prefix_cache_hits_total{model_name="m",engine="0"} 32\n' in text
+    (described,) = [line for line in text.splitlines() if line.startswith("vllm:cache_config_info{")]
+    for label in ('block_size="16"', 'num_gpu_blocks="625"', 'enable_prefix_caching="True"'):
+        assert label in described
 
 
 def test_token_buckets_end_at_the_longest_request_as_those_of_vllm() -> None:
