@@ -151,3 +151,15 @@ def test_the_profiles_that_come_along(name: str, capsys: pytest.CaptureFixture[s
     path = Path(__file__).parents[1] / "profiles" / f"{name}.yaml"
     assert main(["check", str(path)]) == 0
     assert capsys.readouterr().out.startswith(resolved_yaml(load_profile(path)))
+
+
+def test_parts_of_the_card_that_are_too_small(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _TWO + "deployment: {sharing: timeslice, simulator: {gpu: L4, model: llama-3-8b}}\n"
+    code, out, error = check(text, tmp_path, capsys, monkeypatch)
+    assert (code, out) == (2, "")
+    assert error.startswith(
+        "fairshare: deployment.simulator: the engine of tenant 'chat' has no room for max_model_len"
+    )
+    assert check(text.replace("llama-3-8b", "llama-3-8b, dtype: int4"), tmp_path, capsys, monkeypatch)[0] == 0

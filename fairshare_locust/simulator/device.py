@@ -1,7 +1,7 @@
 """The modelled GPU as a monitor sees it: how busy, how full, and what it draws.
 
-    busy share    of the last second, with a step running
-    memory        weights + tokens in the KV cache · bytes of each
+    busy share    of the last second, with a step running, whoever's
+    memory        of each engine: weights + tokens in the KV cache · bytes of each
     power         idle_w + (busy_w - idle_w) · busy share
     energy        the integral, since the start: idle_w · time + (busy_w - idle_w) · time with a step running
 
@@ -11,7 +11,7 @@ All of it follows from the steps' own times when somebody asks, so it does not m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fairshare_locust.simulator.engine import Engine
@@ -29,8 +29,8 @@ class BusyTime:
         self._before_spans_s = 0.0
 
     def add(self, start_s: float, end_s: float) -> None:
-        """A step begins now, at `start_s`, and will end at `end_s`; none begins before the one before has ended."""
-        if self._spans and self._spans[-1][1] == start_s:
+        """Steps run from `start_s`, which is now, to `end_s`; what was said before of the time from now on is void."""
+        if self._spans and self._spans[-1][1] >= start_s:
             start_s, _ = self._spans.pop()
         while self._spans and self._spans[0][1] < start_s - _SHARE_OF_LAST_S:
             first_start_s, first_end_s = self._spans.popleft()
@@ -61,20 +61,21 @@ class Reading:
 
 
 class Device:
-    """The modelled GPU that an engine runs on; switched on now."""
+    """The modelled GPU that these engines, at least one, run on; switched on now."""
 
-    def __init__(self, engine: Engine, busy_time: BusyTime, clock: Callable[[], float]) -> None:
-        self._engine = engine
+    def __init__(self, engines: Sequence[Engine], busy_time: BusyTime, clock: Callable[[], float]) -> None:
+        self._engines = engines
         self._busy_time = busy_time
         self._clock = clock
         self._started_s = clock()
 
     def read(self) -> Reading:
         """The device now."""
-        config, now_s = self._engine.config, self._clock()
+        config, now_s = self._engines[0].config, self._clock()
         busy_share = self._busy_time.share(now_s)
         busy_s = self._busy_time.until(now_s)
-        used_mib = config.weights_mib + self._engine.kv_used_tokens * config.kv_bytes_per_token / 2**20
+        kv_tokens = sum(engine.kv_used_tokens for engine in self._engines)
+        used_mib = len(self._engines) * config.weights_mib + kv_tokens * config.kv_bytes_per_token / 2**20
         above_idle_w = config.busy_w - config.idle_w
         return Reading(
             busy_share=busy_share,

@@ -16,7 +16,7 @@ MIB = 2**20
 def test_a_device_at_rest_holds_the_weights_and_draws_its_idle_power() -> None:
     now_s = 100.0
     config = SimulatorOptions(memory_mib=20000, weights_mib=10000, kv_bytes_per_token=1024, idle_w=40, busy_w=240)
-    device = Device(Engine(config), BusyTime(), lambda: now_s)
+    device = Device([Engine(config)], BusyTime(), lambda: now_s)
     assert device.read() == Reading(0.0, 10000, 10000, 40.0, 0.0)
     now_s = 102.5
     assert device.read() == Reading(0.0, 10000, 10000, 40.0, 100.0)
@@ -28,7 +28,7 @@ def test_a_device_at_work() -> None:
         memory_mib=20000, weights_mib=10000, kv_bytes_per_token=MIB // 2, kv_capacity_tokens=8192, idle_w=40, busy_w=240
     )
     engine, busy_time = Engine(config), BusyTime()
-    device = Device(engine, busy_time, lambda: now_s)
+    device = Device([engine], busy_time, lambda: now_s)
     engine.submit(Sequence(1000, 10))
     engine.begin_step()
     # Two steps in a row and, after a pause, one of which a tenth is over.
@@ -37,8 +37,8 @@ def test_a_device_at_work() -> None:
     busy_time.add(101.1, 102.1)
     now_s = 101.2
     reading = device.read()
-    assert reading.memory_used_mib == 10500
-    assert reading.memory_free_mib == 9500
+    assert reading.memory_used_mib == 10504  # 1000 tokens are in 63 blocks of 16
+    assert reading.memory_free_mib == 9496
     # In the second from 100.2 to 101.2: 0.4 s and 0.1 s.
     assert reading.busy_share == pytest.approx(0.5)
     assert reading.power_w == pytest.approx(140)
@@ -48,6 +48,26 @@ def test_a_device_at_work() -> None:
     now_s = 104.1
     assert device.read().busy_share == 0.0
     assert device.read().energy_j == pytest.approx(40 * 4.1 + 200 * 1.4)
+
+
+def test_each_engine_has_its_own_weights_and_cache() -> None:
+    config = SimulatorOptions(memory_mib=20000, weights_mib=4000, kv_bytes_per_token=MIB // 2, kv_capacity_tokens=8192)
+    engines = [Engine(config), Engine(config), Engine(config)]
+    for engine, tokens in zip(engines, (160, 320), strict=False):
+        engine.submit(Sequence(tokens, 10))
+        engine.begin_step()
+    reading = Device(engines, BusyTime(), lambda: 0.0).read()
+    assert reading.memory_used_mib == 3 * 4000 + 80 + 160
+    assert reading.memory_free_mib == 20000 - 12240
+
+
+def test_what_is_known_of_the_end_may_change() -> None:
+    busy_time = BusyTime()
+    busy_time.add(10.0, 10.5)
+    busy_time.add(10.25, 10.75)  # another engine joins: the first step ends later
+    assert busy_time.until(10.7) == pytest.approx(0.7)
+    busy_time.add(10.7, 10.72)
+    assert busy_time.until(11.0) == pytest.approx(0.72)
 
 
 def test_a_step_that_is_over_but_not_yet_followed_counts_no_further() -> None:

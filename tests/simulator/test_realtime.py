@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairshare_locust.profile.model import SimulatorOptions
 from fairshare_locust.simulator.engine import Engine, FinishReason, Sequence
+from fairshare_locust.simulator.gpu import Concurrent, Gpu, Independent, TimeSlice
+from fairshare_locust.simulator.machine import Machine
 from fairshare_locust.simulator.metrics import SimulatorMetrics
-from fairshare_locust.simulator.realtime import RealTimeEngine
+from fairshare_locust.simulator.realtime import RealTimeMachine
 from fairshare_locust.simulator.timing import Timing
 
 
@@ -75,19 +79,21 @@ class Collector:
 
 
 class Bench:
-    """10 ms a step, 1 ms per decoding sequence, 0.1 ms per prompt token."""
+    """10 ms a step, 1 ms per decoding sequence (0.9 on the host, 0.1 for its token), 0.1 ms per prompt token."""
 
-    def __init__(self, **changes: Any) -> None:
-        options = {"step_base_ms": 10, "step_per_sequence_us": 1000, "prefill_per_token_us": 100, **changes}
+    def __init__(self, gpu: Gpu | None = None, parts: int = 1, **changes: Any) -> None:
+        options = {"step_base_ms": 10, "step_per_sequence_us": 900, "compute_per_token_us": 100, **changes}
         self.clock = Clock()
-        engine = Engine(SimulatorOptions(**options))
-        self.metrics = SimulatorMetrics(engine, "m")
+        engines = [Engine(SimulatorOptions(**options)) for _ in range(parts)]
+        self.every_metrics = [SimulatorMetrics(engine, "m") for engine in engines]
+        self.metrics = self.every_metrics[0]
         loop = cast(asyncio.AbstractEventLoop, self.clock)
-        self.realtime = RealTimeEngine(engine, self.metrics, loop)
+        self.machine = Machine(engines, gpu or Independent())
+        self.realtime = RealTimeMachine(self.machine, self.every_metrics, loop)
 
-    def submit(self, prompt: int, answer: int, tokenizing_s: float = 0.0) -> tuple[Sequence, Collector]:
+    def submit(self, prompt: int, answer: int, tokenizing_s: float = 0.0, part: int = 0) -> tuple[Sequence, Collector]:
         sequence, collector = Sequence(prompt, answer), Collector()
-        self.realtime.submit([(sequence, collector)], self.clock.now_s - tokenizing_s)
+        self.realtime.part(part).submit([(sequence, collector)], self.clock.now_s - tokenizing_s)
         return sequence, collector
 
 
@@ -136,29 +142,30 @@ def test_one_that_arrives_during_a_step_waits_for_its_end() -> None:
 
 
 def test_a_preempted_one_has_a_long_gap_and_waited_in_the_queue_once() -> None:
-    bench = Bench(kv_capacity_tokens=20, max_model_len=20)
-    _, first = bench.submit(prompt=8, answer=6)  # until 100.0108
-    _, second = bench.submit(prompt=8, answer=4)
-    # Both until they hold 19 tokens; then the first alone, 3 times 11 ms; then 8 + 2 tokens of the second again.
-    due = [bench.clock.fire() for _ in range(8)]
-    assert due == pytest.approx([100.0108, 100.0226, 100.0346, 100.0456, 100.0566, 100.0676, 100.0786, 100.0896])
-    assert first.tokens[-1] == (6, "length")
-    assert second.tokens == [(1, None), (2, None), (3, None), (4, "length")]
+    bench = Bench(kv_capacity_tokens=48, max_model_len=48)  # three blocks
+    _, first = bench.submit(prompt=8, answer=11)  # until 100.0108
+    _, second = bench.submit(prompt=8, answer=10)
+    # Both decode eight times, 12 ms each: they hold three blocks then, and the second needs another. So the first is
+    # alone for its last, 11 ms; then 8 + 9 tokens of the second again, 11.7 ms.
+    due = [bench.clock.fire() for _ in range(12)]
+    assert due == pytest.approx([100.0108, 100.0226, *(100.0226 + 0.012 * i for i in range(1, 9)), 100.1296, 100.1413])
+    assert first.tokens[-1] == (11, "length")
+    assert second.tokens == [*((i, None) for i in range(1, 10)), (10, "length")]
     metrics = bench.metrics
-    # 11.8, twice 12, three times 11; the second's third token came 44 ms after its second; 11.
-    assert sum(metrics.inter_token_latency_s.counts) == 8
-    assert metrics.inter_token_latency_s.sum == pytest.approx(0.0118 + 2 * 0.012 + 3 * 0.011 + 0.044 + 0.011)
+    # 11.8, twice eight times 12, 11; the second's last token came 22.7 ms after the one before.
+    assert sum(metrics.inter_token_latency_s.counts) == 19
+    assert metrics.inter_token_latency_s.sum == pytest.approx(0.0118 + 16 * 0.012 + 0.011 + 0.0227)
     assert sum(metrics.request_queue_time_s.counts) == 2
     assert metrics.request_queue_time_s.sum == pytest.approx(0.0108)
-    # The second took part from 100.0108 on, and waiting for its third token is no second time in the queue.
-    assert first.parts_s == pytest.approx((0.0, 0.0108, 0.0568, 0.0676))
-    assert second.parts_s == pytest.approx((0.0108, 0.0118, 0.0670, 0.0788))
-    assert (metrics.prompt_tokens, metrics.generation_tokens) == (16, 10)
+    # The second took part from 100.0108 on, and waiting for its last token is no second time in the queue.
+    assert first.parts_s == pytest.approx((0.0, 0.0108, 0.1188, 0.1296))
+    assert second.parts_s == pytest.approx((0.0108, 0.0118, 0.1187, 0.1305))
+    assert (metrics.prompt_tokens, metrics.generation_tokens) == (16, 21)
     assert 'vllm:num_preemptions_total{model_name="m",engine="0"} 1\n' in metrics.exposition()
 
 
 def test_time_to_first_token_is_from_arrival_and_time_in_the_queue_from_submission_to_a_step() -> None:
-    bench = Bench(step_per_sequence_us=0, prefill_per_token_us=0)  # 10 ms any step
+    bench = Bench(step_per_sequence_us=0, compute_per_token_us=0)  # 10 ms any step
     bench.submit(prompt=1, answer=9)
     bench.clock.now_s = 100.006
     _, answer = bench.submit(prompt=1, answer=2, tokenizing_s=0.004)  # arrived at 100.002
@@ -175,7 +182,7 @@ def test_time_to_first_token_is_from_arrival_and_time_in_the_queue_from_submissi
 
 
 def test_who_is_written_later_in_a_step_has_waited_for_those_before() -> None:
-    bench = Bench(step_per_sequence_us=0, prefill_per_token_us=0)
+    bench = Bench(step_per_sequence_us=0, compute_per_token_us=0)
 
     class Slow(Collector):
         def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
@@ -183,7 +190,7 @@ def test_who_is_written_later_in_a_step_has_waited_for_those_before() -> None:
             bench.clock.now_s += 0.002  # writing takes so long
 
     slow, other = Slow(), Slow()
-    bench.realtime.submit([(Sequence(1, 1), slow), (Sequence(1, 1), other)], 100.0)
+    bench.realtime.part(0).submit([(Sequence(1, 1), slow), (Sequence(1, 1), other)], 100.0)
     bench.clock.fire()
     assert bench.metrics.time_to_first_token_s.sum == pytest.approx(0.010 + 0.012)
     assert bench.metrics.e2e_request_latency_s.sum == pytest.approx(0.010 + 0.012)
@@ -191,18 +198,20 @@ def test_who_is_written_later_in_a_step_has_waited_for_those_before() -> None:
     assert slow.parts_s == other.parts_s == pytest.approx((0.0, 0.010, 0.0, 0.010))
 
 
-def test_one_that_came_after_a_late_step_should_have_begun_did_not_wait_less_than_nothing() -> None:
-    bench = Bench(step_per_sequence_us=0, prefill_per_token_us=0)
-    bench.submit(prompt=1, answer=2)
-    bench.clock.now_s = 100.011  # the step that was to begin at 100.010 has not begun
+def test_one_that_comes_before_a_late_process_gets_there_finds_the_next_step_begun() -> None:
+    bench = Bench(step_per_sequence_us=0, compute_per_token_us=0)
+    _, before = bench.submit(prompt=1, answer=2)
+    bench.clock.now_s = 100.011  # the step that was to end at 100.010 has not been ended
     _, answer = bench.submit(prompt=1, answer=1)
-    bench.clock.fire(late_s=0.002)
-    assert bench.clock.fire() == pytest.approx(100.020)
-    assert answer.parts_s == pytest.approx((0.0, 0.009, 0.0, 0.009))
+    assert before.tokens == [(1, None)]
+    assert bench.metrics.step_lateness_s.sum == pytest.approx(0.001)
+    assert bench.clock.fire(late_s=0.002) == pytest.approx(100.020)
+    assert bench.clock.fire() == pytest.approx(100.030)
+    assert answer.parts_s == pytest.approx((0.009, 0.010, 0.0, 0.010))
 
 
 def test_the_gpu_is_busy_while_steps_are_modelled_to_run() -> None:
-    bench = Bench(step_per_sequence_us=0, prefill_per_token_us=0)
+    bench = Bench(step_per_sequence_us=0, compute_per_token_us=0)
     busy = bench.realtime.busy_time
     bench.clock.now_s = 100.5
     bench.submit(prompt=1, answer=3)  # 30 ms from here on
@@ -224,8 +233,8 @@ def test_cancelling_counts_as_an_abort_once() -> None:
     bench = Bench()
     sequence, answer = bench.submit(prompt=10, answer=5)
     bench.clock.fire()
-    bench.realtime.cancel(sequence)
-    bench.realtime.cancel(sequence)
+    bench.realtime.part(0).cancel(sequence)
+    bench.realtime.part(0).cancel(sequence)
     bench.clock.fire()
     assert answer.tokens == [(1, None)]
     assert bench.clock.timer is None
@@ -236,7 +245,7 @@ def test_cancelling_after_the_end_counts_nothing() -> None:
     bench = Bench()
     sequence, _ = bench.submit(prompt=10, answer=1)
     bench.clock.fire()
-    bench.realtime.cancel(sequence)
+    bench.realtime.part(0).cancel(sequence)
     assert bench.metrics.finished == {"stop": 0, "length": 1, "abort": 0, "error": 0}
 
 
@@ -251,3 +260,135 @@ def test_closing_fails_what_is_under_way_and_what_still_comes() -> None:
     assert timer is not None
     assert timer.cancelled
     assert bench.metrics.finished["error"] == 2
+
+
+# --- several parts
+
+
+def test_the_next_end_moves_when_another_part_joins() -> None:
+    # 10 ms of weights each, no time on the host to speak of.
+    bench = Bench(
+        Concurrent([1, 1], 0), 2, step_base_ms=0, weights_ms=10, step_per_sequence_us=0, compute_per_token_us=0
+    )
+    _, first = bench.submit(prompt=1, answer=1)
+    assert bench.clock.timer is not None
+    assert bench.clock.timer.when_s == pytest.approx(100.010)
+    bench.clock.now_s = 100.005
+    stale = bench.clock.timer
+    _, second = bench.submit(prompt=1, answer=1, part=1)
+    assert stale.cancelled
+    # The first has 5 left at half the speed; then the second has 5 left, alone.
+    assert bench.clock.fire() == pytest.approx(100.015)
+    assert (first.tokens, second.tokens) == ([(1, "length")], [])
+    assert bench.clock.fire() == pytest.approx(100.020)
+    assert second.parts_s == pytest.approx((0.0, 0.015, 0.0, 0.015))
+    assert bench.clock.timer is None
+    assert bench.realtime.busy_time.until(100.5) == pytest.approx(0.020)
+
+
+def test_parts_count_for_themselves_and_are_closed_for_themselves() -> None:
+    bench = Bench(Independent(), 2)
+    _, first = bench.submit(prompt=10, answer=2)
+    _, second = bench.submit(prompt=20, answer=1, part=1)
+    bench.realtime.part(0).close("crashed")
+    assert first.failure == "crashed"
+    assert bench.clock.fire() == pytest.approx(100.011)
+    assert bench.clock.fire() == pytest.approx(100.012)
+    assert second.tokens == [(1, "length")]
+    assert [metrics.finished["error"] for metrics in bench.every_metrics] == [1, 0]
+    assert [metrics.prompt_tokens for metrics in bench.every_metrics] == [0, 20]
+    bench.submit(prompt=20, answer=1, part=1)
+    timer = bench.clock.timer
+    assert timer is not None
+    bench.realtime.part(1).close("crashed, too")
+    assert timer.cancelled
+
+
+def test_a_timer_that_is_early_by_a_tick_does_not_turn_time_back() -> None:
+    bench = Bench()
+    bench.submit(prompt=10, answer=2)
+    bench.clock.fire(late_s=-1e-9)
+    _, answer = bench.submit(prompt=10, answer=1)
+    bench.clock.fire()
+    bench.clock.fire()
+    assert answer.tokens == [(1, "length")]
+
+
+def test_lateness_is_told_of_all_parts() -> None:
+    bench = Bench(Independent(), 2)
+    bench.submit(prompt=10, answer=1, part=1)
+    bench.clock.fire(late_s=0.004)
+    assert all(metrics.lateness is bench.realtime.lateness for metrics in bench.every_metrics)
+    name = 'fairshare_simulator_step_lateness_p99_seconds{model_name="m",engine="0"} '
+    [line] = [line for line in bench.metrics.exposition().splitlines() if line.startswith(name)]
+    assert float(line.removeprefix(name)) == pytest.approx(0.004)
+
+
+_requests = st.lists(
+    st.tuples(st.integers(0, 300), st.integers(0, 1), st.integers(1, 60), st.integers(1, 6)), min_size=1, max_size=10
+)
+
+
+@given(requests=_requests, gpu=st.sampled_from(["logical", "timeslice", "mps"]), late_ms=st.integers(0, 30))
+def test_real_time_and_virtual_time_agree_however_late_the_process_is(
+    requests: list[tuple[int, int, int, int]], gpu: str, late_ms: int
+) -> None:
+    def card() -> Gpu:
+        if gpu == "logical":
+            return Independent()
+        return TimeSlice(0.002, 0.0001) if gpu == "timeslice" else Concurrent([0.5, 0.75], 0.05)
+
+    requests.sort()
+    changes: dict[str, Any] = {
+        "weights_ms": 4,
+        "kv_read_per_token_ns": 10000,
+        "max_num_seqs": 3,
+        "max_num_batched_tokens": 64,
+    }
+    config = SimulatorOptions(step_base_ms=2, step_per_sequence_us=900, compute_per_token_us=100, **changes)
+    machine = Machine([Engine(config), Engine(config)], card())
+    number: dict[Sequence, int] = {}
+    expected: list[tuple[float, int]] = []
+    spans: list[tuple[float, float]] = []
+    for i, (at_ms, part, prompt, answer) in enumerate(requests):
+        now_s = 100.0 + at_ms * 1e-3
+        for end in machine.advance(now_s):
+            expected += [(end.time_s, number[emission.sequence]) for emission in end.emissions]
+            spans.append((end.start_s, end.time_s))
+        sequence = Sequence(prompt, answer)
+        number[sequence] = i
+        machine.submit(part, [sequence], now_s)
+    for end in machine.advance(1e9):
+        expected += [(end.time_s, number[emission.sequence]) for emission in end.emissions]
+        spans.append((end.start_s, end.time_s))
+
+    bench = Bench(card(), 2, step_base_ms=2, **changes)
+    found: list[tuple[float, int]] = []
+
+    class Numbered(Collector):
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self.number = number
+
+        def token(self, generated_tokens: int) -> None:
+            found.append((bench.machine.now_s, self.number))
+
+        def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
+            found.append((bench.machine.now_s, self.number))
+
+    clock = bench.clock
+    for i, (at_ms, part, prompt, answer) in enumerate(requests):
+        now_s = 100.0 + at_ms * 1e-3
+        # What is due is handled by then, or only when this request makes it.
+        while clock.timer is not None and clock.timer.when_s + late_ms * 1e-3 <= now_s:
+            clock.fire(late_ms * 1e-3)
+        clock.now_s = now_s
+        bench.realtime.part(part).submit([(Sequence(prompt, answer), Numbered(i))], now_s)
+    while clock.timer is not None:
+        clock.fire(late_ms * 1e-3)
+    assert found == expected
+    busy_s, until_s = 0.0, 0.0
+    for start_s, end_s in sorted(spans):  # the GPU is busy while a step of either runs
+        busy_s += max(0.0, end_s - max(start_s, until_s))
+        until_s = max(until_s, end_s)
+    assert bench.realtime.busy_time.until(until_s) == pytest.approx(busy_s)
