@@ -104,7 +104,13 @@ class TenantLoad:
         self._dialect = DIALECTS[tenant.api]
         self._secret = api_key(tenant)
         self._clients = [
-            StreamingClient(Endpoint.parse(s.endpoint), self._dialect, tenant.timeouts, tenant.headers, self._secret)
+            StreamingClient(
+                Endpoint.parse(s.endpoint),
+                self._dialect,
+                tenant.timeouts,
+                {**tenant.headers, **dict(s.headers)},
+                self._secret,
+            )
             for s in servers
         ]
         self._on_first_token = _listener(environment, "first_token", tenant.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairshare_locust.client.dialects import asked_options
@@ -26,7 +26,7 @@ class Deployed:
 
     def describe(self) -> list[dict[str, object]]:
         """Each server once, as `run.json` has it; one for each way in which tenants meet it."""
-        every = dict.fromkeys(server for servers in self.servers.values() for server in servers)
+        every = dict.fromkeys(replace(server, headers=()) for servers in self.servers.values() for server in servers)
         return [server.describe() for server in every]
 
     def prompt_overhead_tokens(self) -> dict[str, int]:

@@ -17,7 +17,8 @@ class Server:
 
     `max_model_len` is the longest prompt and answer together, in tokens, where the server tells it.
     `prompt_overhead_tokens` is what the server adds to a prompt of one message by the tenant's API (chat template,
-    start token); None where that can't be known.
+    start token); None where that can't be known. `part` is the part of the GPU that serves, where it has several.
+    `headers` go along with each of the tenant's requests, as (name, value).
     """
 
     endpoint: str
@@ -29,6 +30,8 @@ class Server:
     pid: int | None = None
     max_model_len: int | None = None
     prompt_overhead_tokens: int | None = None
+    part: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -41,6 +44,7 @@ class Server:
             "endpoint": self.endpoint,
             "engine": self.engine,
             "sharing": self.sharing,
+            "part": self.part,
             "simulated": self.simulated,
             "command": list(self.command),
             "pid": self.pid,
@@ -60,4 +64,5 @@ class Server:
     def from_dict(cls, values: Mapping[str, Any]) -> Server:
         """What `to_dict` made."""
         family = ServerFamily(**{**values["family"], "takes": frozenset(values["family"]["takes"])})
-        return cls(**{**values, "family": family, "command": tuple(values["command"])})
+        headers = tuple((name, value) for name, value in values["headers"])
+        return cls(**{**values, "family": family, "command": tuple(values["command"]), "headers": headers})

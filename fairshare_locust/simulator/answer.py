@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fairshare_locust.simulator.engine import FinishReason
-from fairshare_locust.simulator.text import Vocabulary, Word
+from fairshare_locust.simulator.text import Script, Word
 from fairshare_locust.simulator.timing import Timing
 
 __all__ = ["AnswerFailedError", "AnswerFormat", "Choice", "StreamedAnswer", "WholeAnswer"]
@@ -20,11 +20,20 @@ class AnswerFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One finished answer of a request."""
+    """One finished answer of a request. `stop` is the stop string that ended it, if one did."""
 
     words: list[Word]
     finish_reason: FinishReason
     timing: Timing
+    stop: str | None = None
+
+    @classmethod
+    def of(cls, script: Script, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> Choice:
+        """The first so many tokens of a script. A stop string in the last one counts for more than the cap."""
+        words = script.words(generated_tokens)
+        if script.stop_after_tokens == generated_tokens:
+            return cls(words, "stop", timing, script.stop)
+        return cls(words, finish_reason, timing)
 
 
 class AnswerFormat(Protocol):
@@ -60,16 +69,15 @@ class StreamedAnswer:
         self,
         transport: asyncio.WriteTransport,
         answer_format: AnswerFormat,
-        vocabulary: Vocabulary,
-        starts: Many[int],
+        scripts: Many[Script],
     ) -> None:
-        """Make a receiver for each choice; `starts` are the places in the vocabulary where they begin."""
+        """Make a receiver for each choice; `scripts` are what they say."""
         self._transport = transport
         self._format = answer_format
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._opened = False
         self._finished: list[Choice] = []
-        self.receivers = [_StreamedChoice(self, vocabulary, i, start) for i, start in enumerate(starts)]
+        self.receivers = [_StreamedChoice(self, i, script) for i, script in enumerate(scripts)]
 
     async def wait(self) -> None:
         """Return when every event has been written."""
@@ -118,22 +126,18 @@ class StreamedAnswer:
 class _StreamedChoice:
     """Turns the tokens of one sequence into words of a streamed answer."""
 
-    __slots__ = ("_answer", "_index", "_start", "_vocabulary")
+    __slots__ = ("_answer", "_index", "_script")
 
-    def __init__(self, answer: StreamedAnswer, vocabulary: Vocabulary, index: int, start: int) -> None:
+    def __init__(self, answer: StreamedAnswer, index: int, script: Script) -> None:
         self._answer = answer
-        self._vocabulary = vocabulary
         self._index = index
-        self._start = start
+        self._script = script
 
     def token(self, generated_tokens: int) -> None:
-        words = self._vocabulary.words
-        word = words[(self._start + generated_tokens - 1) % len(words)]
-        self._answer.token(self._index, word, generated_tokens)
+        self._answer.token(self._index, self._script.word(generated_tokens), generated_tokens)
 
     def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
-        words = self._vocabulary.words_from(self._start, generated_tokens)
-        self._answer.last_token(self._index, Choice(words, finish_reason, timing))
+        self._answer.last_token(self._index, Choice.of(self._script, generated_tokens, finish_reason, timing))
 
     def failed(self, message: str) -> None:
         self._answer.failed(message)
@@ -142,10 +146,10 @@ class _StreamedChoice:
 class WholeAnswer:
     """Collects the choices of an answer that is sent in one piece."""
 
-    def __init__(self, vocabulary: Vocabulary, starts: Many[int]) -> None:
-        """Make a receiver for each choice; `starts` are the places in the vocabulary where they begin."""
+    def __init__(self, scripts: Many[Script]) -> None:
+        """Make a receiver for each choice; `scripts` are what they say."""
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.receivers = [_WholeChoice(self, vocabulary, start) for start in starts]
+        self.receivers = [_WholeChoice(self, script) for script in scripts]
 
     async def wait(self) -> list[Choice]:
         """Return the choices when all have ended.
@@ -170,20 +174,18 @@ class WholeAnswer:
 class _WholeChoice:
     """Waits for the last token of one sequence."""
 
-    __slots__ = ("_answer", "_start", "_vocabulary", "choice")
+    __slots__ = ("_answer", "_script", "choice")
 
-    def __init__(self, answer: WholeAnswer, vocabulary: Vocabulary, start: int) -> None:
+    def __init__(self, answer: WholeAnswer, script: Script) -> None:
         self._answer = answer
-        self._vocabulary = vocabulary
-        self._start = start
+        self._script = script
         self.choice: Choice | None = None
 
     def token(self, generated_tokens: int) -> None:
         pass  # the words are all written at the end
 
     def last_token(self, generated_tokens: int, finish_reason: FinishReason, timing: Timing) -> None:
-        words = self._vocabulary.words_from(self._start, generated_tokens)
-        self.choice = Choice(words, finish_reason, timing)
+        self.choice = Choice.of(self._script, generated_tokens, finish_reason, timing)
         self._answer.choice_ended()
 
     def failed(self, message: str) -> None:

@@ -1,8 +1,7 @@
 """The OpenAI API as vLLM speaks it: requests, refusals, events and bodies, in vLLM's bytes.
 
 Parameters that would only change which words come (`temperature`, `top_p`, `seed`, …) are accepted: the
-words carry no meaning here. So is `cache_salt`: there is no prefix cache that it could keep apart. Absent
-from the model and from these answers: tools, log probabilities, stop strings, token ids.
+words carry no meaning here. Absent from the model and from these answers: tools, log probabilities, token ids.
 """
 
 from __future__ import annotations
@@ -84,7 +83,6 @@ class _OpenAiApi:
         if temperature is not None and temperature < 0:
             message = f"temperature must be non-negative, got {temperature}."
             raise _bad_value(message, "temperature", temperature)
-        _check_cache_salt(fields)
         model = fields.text("model")
         stream = fields.boolean("stream")
         options = fields.nested("stream_options")
@@ -98,6 +96,9 @@ class _OpenAiApi:
             "max_tokens": max_tokens,
             "min_tokens": min_tokens,
             "ignore_eos": fields.boolean("ignore_eos"),
+            "stop": _stop(fields),
+            "include_stop": fields.boolean("include_stop_str_in_output"),
+            "cache_salt": _cache_salt(fields),
             "choices": choices,
             "stream": stream,
             "include_usage": include_usage,
@@ -225,7 +226,8 @@ class _OpenAiFormat:
             rest = self._usage_field(len(choice.words))
         elif ends_answer and not self._include_usage:
             rest = b',"system_fingerprint":"%b"' % _FINGERPRINT.encode()
-        tail = self._last_token_tail % choice.finish_reason.encode()
+        stop = b"null" if choice.stop is None else json.dumps(choice.stop).encode()
+        tail = self._last_token_tail % (choice.finish_reason.encode(), stop)
         return b"%b%b%b]%b}\n\n" % (self._token_heads[index], choice.words[-1].json, tail, rest)
 
     def closing(self, choices: Many[Choice]) -> Many[bytes]:
@@ -292,7 +294,7 @@ class ChatFormat(_OpenAiFormat):
     _object = "chat.completion"
     _usage_details = ',"completion_tokens_details":null'
     _token_tail = b'},"logprobs":null,"finish_reason":null,"token_ids":null}'
-    _last_token_tail = b'},"logprobs":null,"finish_reason":"%b","stop_reason":null,"token_ids":null}'
+    _last_token_tail = b'},"logprobs":null,"finish_reason":"%b","stop_reason":%b,"token_ids":null}'
 
     def opening(self, choices: int) -> Many[bytes]:
         """A role without content for each choice: it comes with the first token, but carries none."""
@@ -312,7 +314,7 @@ class ChatFormat(_OpenAiFormat):
             "message": {"role": "assistant", "content": _text(choice)},
             "logprobs": None,
             "finish_reason": choice.finish_reason,
-            "stop_reason": None,
+            "stop_reason": choice.stop,
         }
 
 
@@ -323,7 +325,7 @@ class CompletionsFormat(_OpenAiFormat):
     _chunk_object = _object = "text_completion"
     _token_tail = b',"logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}'
     _last_token_tail = (
-        b',"logprobs":null,"finish_reason":"%b","stop_reason":null,"prompt_token_ids":null,"token_ids":null}'
+        b',"logprobs":null,"finish_reason":"%b","stop_reason":%b,"prompt_token_ids":null,"token_ids":null}'
     )
 
     def opening(self, choices: int) -> Many[bytes]:  # noqa: ARG002 - one protocol for all formats
@@ -339,7 +341,7 @@ class CompletionsFormat(_OpenAiFormat):
             "text": _text(choice),
             "logprobs": None,
             "finish_reason": choice.finish_reason,
-            "stop_reason": None,
+            "stop_reason": choice.stop,
         }
 
 
@@ -403,10 +405,10 @@ class _Fields:
         return None if value is None else _Fields(value, f"{self._location}.{name}")
 
 
-def _check_cache_salt(fields: _Fields) -> None:
+def _cache_salt(fields: _Fields) -> str | None:
     salt = fields.optional("cache_salt")
     if salt is None:
-        return
+        return None
     fault = None
     if not isinstance(salt, str) or not salt:
         fault = "be a non-empty string if provided."
@@ -415,6 +417,19 @@ def _check_cache_salt(fields: _Fields) -> None:
     if fault is not None:
         message = f"Parameter 'cache_salt' must {fault} (parameter=cache_salt)"
         raise RefusalError(400, error_body(400, message, "BadRequestError", "cache_salt"))
+    assert isinstance(salt, str)
+    return salt
+
+
+def _stop(fields: _Fields) -> tuple[str, ...]:
+    """One string, or a list of them; an empty one would end every answer."""
+    stop = fields.optional("stop")
+    stops = [stop] if isinstance(stop, str) else [] if stop is None else stop
+    if not isinstance(stops, list) or not all(isinstance(one, str) for one in stops):
+        raise _invalid("string_type", "body.stop", "Input should be a string or a list of strings")
+    if "" in stops:
+        raise _bad_value("stop cannot contain an empty string.", "stop", stops)
+    return tuple(stops)
 
 
 def _priority(fields: _Fields, headers: Mapping[str, str]) -> int:

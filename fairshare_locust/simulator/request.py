@@ -8,7 +8,10 @@ from typing import Any
 
 from fairshare_locust.errors import FairshareError
 
-__all__ = ["GenerationRequest", "RefusalError", "parse_json"]
+__all__ = ["TENANT_HEADER", "GenerationRequest", "RefusalError", "parse_json"]
+
+TENANT_HEADER = "X-Gateway-Inference-Fairness-Id"
+"""Says whose a request is; the name is that of the Kubernetes gateways for inference."""
 
 
 class RefusalError(FairshareError):
@@ -33,6 +36,9 @@ class GenerationRequest:
         max_tokens: None if the client left it to the server.
         min_tokens: the answer does not end by itself before.
         ignore_eos: the answer never ends by itself.
+        stop: strings that end it.
+        include_stop: the one that ends it is part of it.
+        cache_salt: only prompts with the same share blocks in the prefix cache.
         choices: answers to the one prompt.
         include_usage, continuous_usage: token counts at the end of a stream, and in each of its events.
         details: TGI's counts at the end.
@@ -47,6 +53,9 @@ class GenerationRequest:
     max_tokens: int | None = None
     min_tokens: int = 0
     ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+    include_stop: bool = False
+    cache_salt: str | None = None
     choices: int = 1
     stream: bool = False
     include_usage: bool = False

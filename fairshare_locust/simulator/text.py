@@ -12,8 +12,9 @@ import json
 import math
 import random
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from fairshare_locust.errors import ServingError
 
 __all__ = [
     "BUILTIN_TOKENIZER",
+    "Script",
     "Vocabulary",
     "Word",
     "natural_length_tokens",
@@ -93,11 +95,72 @@ class Vocabulary:
         """The first `count` words of the answer that begins at `start`; the order is a circle."""
         return [self.words[(start + i) % len(self.words)] for i in range(count)]
 
-    def count_tokens(self, texts: Sequence[str], *, special_tokens: bool) -> list[int]:
+    def token_ids(self, texts: Sequence[str], *, special_tokens: bool) -> list[list[int]]:
         """Tokens of each text; `special_tokens` adds what the tokenizer puts around a whole prompt."""
         # encode_batch_fast frees the interpreter lock while it works, encode does not
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=special_tokens)
-        return [len(encoding.ids) for encoding in encodings]
+        return [encoding.ids for encoding in encodings]
+
+
+class Script:
+    """What one answer says: words of the vocabulary, up to a stop string if there is one in them.
+
+    Attributes:
+        stop: the stop string that ends the answer; None: none does.
+        stop_after_tokens: tokens after which it has been said, in the last of them; None without one.
+    """
+
+    __slots__ = ("_cut", "_start", "_vocabulary", "stop", "stop_after_tokens")
+
+    def __init__(self, vocabulary: Vocabulary, start: int) -> None:
+        """The answer that begins at the place `start` in the vocabulary."""
+        self._vocabulary = vocabulary
+        self._start = start
+        self._cut: dict[int, Word] = {}  # words of which not all is said
+        self.stop: str | None = None
+        self.stop_after_tokens: int | None = None
+
+    def end_at(self, stops: Sequence[str], most_tokens: int, min_tokens: int = 0, *, include: bool = False) -> None:
+        """End with the first of `stops` that comes up, if one does within `most_tokens`.
+
+        It does not count within the first `min_tokens`. Neither it nor what follows it in its last token is said;
+        with `include`, it is. Of two in the same token, the one that stands first in `stops` counts.
+        """
+        words = self._vocabulary.words_from(self._start, most_tokens)
+        text = "".join(word.text for word in words)
+        ends = list(accumulate(len(word.text) for word in words))  # of each word in the text
+        safe = ends[min_tokens - 1] if 0 < min_tokens <= most_tokens else 0
+        found: list[tuple[int, int, int]] = []  # token, rank of the stop string, place in the text
+        for rank, stop in enumerate(stops):
+            place = text.find(stop, max(0, safe - len(stop) + 1))
+            if place >= 0:
+                found.append((bisect_left(ends, place + len(stop)) + 1, rank, place))
+        if not found or min_tokens >= most_tokens:
+            return
+        self.stop_after_tokens, rank, place = min(found)
+        self.stop = stops[rank]
+        said = place + len(self.stop) if include else place
+        for number in range(self.stop_after_tokens, 0, -1):
+            if ends[number - 1] <= said:
+                break
+            word = words[number - 1]
+            shorter = word.text[: max(0, said - (ends[number - 1] - len(word.text)))]
+            self._cut[number] = Word(word.id, shorter, json.dumps(shorter).encode())
+
+    def word(self, number: int) -> Word:
+        """The `number`-th, from 1."""
+        if number in self._cut:
+            return self._cut[number]
+        words = self._vocabulary.words
+        return words[(self._start + number - 1) % len(words)]
+
+    def words(self, count: int) -> list[Word]:
+        """The first `count`."""
+        words = self._vocabulary.words_from(self._start, count)
+        for number, word in self._cut.items():
+            if number <= count:
+                words[number - 1] = word
+        return words
 
 
 def prompt_seed(prompt: str | Sequence[int], choice: int = 0) -> int:

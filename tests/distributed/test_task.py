@@ -54,7 +54,8 @@ def master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
 
 
 def task_of(profile: Profile, endpoint: str, overheads: Mapping[str, int] | None = None) -> Task:
-    server = Server(endpoint, "external", "logical", ServerFamily("vllm", ignore_eos=True, takes=EVERY_OPTION), "tiny")
+    family = ServerFamily("vllm", ignore_eos=True, takes=EVERY_OPTION)
+    server = Server(endpoint, "external", "logical", family, "tiny", headers=(("X-Whose", "chat"),))
     prompts = prepare_prompts(profile, phases_of(profile), {}, overheads or {})
     servers = {tenant.id: (server,) for tenant in profile.tenants}
     return Task.of("20260101T000000Z-task", profile, Prepared(prompts, {}, servers), overheads or {})

@@ -105,7 +105,7 @@ def test_a_prompt_bomb_stalls_the_decode_of_others(scenario: ScenarioRun) -> Non
     for tenant in ("chat", "steady"):
         assert present["tenants"][tenant]["tpot_ms"]["p50"] > 1.4 * without["tenants"][tenant]["tpot_ms"]["p50"]
         # A step full of prompt tokens lasts as long as they take; nobody gets a token before it ends.
-        full_step_ms = options.max_num_batched_tokens * options.prefill_per_token_us / 1000
+        full_step_ms = options.max_num_batched_tokens * options.compute_per_token_us / 1000
         assert scenario.summary["tenants"][tenant]["icl_ms"]["p99"] > 0.9 * full_step_ms
 
 

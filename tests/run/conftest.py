@@ -45,7 +45,7 @@ tenants:
     workload: {{source: synthetic, input_tokens: 20, output_tokens: 12}}
 """
 
-QUICK = "{engine: simulator, simulator: {step_base_ms: 2, step_per_sequence_us: 20, prefill_per_token_us: 5}}"
+QUICK = "{engine: simulator, simulator: {step_base_ms: 2, step_per_sequence_us: 20, compute_per_token_us: 5}}"
 
 
 UNSAMPLED = "telemetry: {nvml: never, server_metrics: never}\n"

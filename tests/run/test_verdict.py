@@ -71,7 +71,7 @@ def test_a_load_process_that_is_overrun_is_suspect(start_locust: StartLocust, tm
 name: overrun
 run: {warmup_s: 0.5, duration_s: 4, drain_s: 20}
 model: {name: simulated}
-deployment: {engine: simulator, simulator: {step_base_ms: 4, step_per_sequence_us: 25, prefill_per_token_us: 1}}
+deployment: {engine: simulator, simulator: {step_base_ms: 4, step_per_sequence_us: 25, compute_per_token_us: 1}}
 tenants:
   - id: flood
     arrival: {process: closed, concurrency: 40}

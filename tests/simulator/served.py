@@ -45,12 +45,18 @@ class Reply:
 
 
 class Served:
-    """A running simulator."""
+    """A running simulator, or one of its parts."""
 
-    def __init__(self, process: Fork, announcement: dict[str, Any]) -> None:
+    def __init__(self, process: Fork, announcement: dict[str, Any], endpoint: str | None = None) -> None:
         self.process = process
         self.announcement = announcement
-        self.address = _address(announcement["endpoint"])
+        endpoints = announcement.get("endpoints") or [announcement["endpoint"]]
+        self.address = _address(endpoint or endpoints[0])
+
+    @property
+    def parts(self) -> list[Served]:
+        """The same process, asked at the port of each of its parts."""
+        return [Served(self.process, self.announcement, endpoint) for endpoint in self.announcement["endpoints"]]
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=DEADLINE_S)

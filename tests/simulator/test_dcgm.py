@@ -12,7 +12,7 @@ from fairshare_locust.simulator.dcgm import exposition
 from fairshare_locust.simulator.device import Reading
 from tests.simulator.served import DEADLINE_S, read_reply, read_until, serving
 
-STEPS = {"step_base_ms": 20, "step_per_sequence_us": 0, "prefill_per_token_us": 0}
+STEPS = {"step_base_ms": 20, "step_per_sequence_us": 0, "compute_per_token_us": 0}
 
 
 def test_units_are_those_of_the_exporter() -> None:

@@ -34,9 +34,9 @@ WIRE = Path(__file__).parent / "wire"
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
 TOKENIZER = Tokenizer.from_file(str(BUILTIN_TOKENIZER))
-FAST: dict[str, float] = {"step_base_ms": 1, "step_per_sequence_us": 0, "prefill_per_token_us": 1}
+FAST: dict[str, float] = {"step_base_ms": 1, "step_per_sequence_us": 0, "compute_per_token_us": 1}
 SLOW: dict[str, float] = {"step_base_ms": 20}
-STEPS_OF_20_MS: dict[str, float] = {"step_base_ms": 20, "step_per_sequence_us": 0, "prefill_per_token_us": 0}
+STEPS_OF_20_MS: dict[str, float] = {"step_base_ms": 20, "step_per_sequence_us": 0, "compute_per_token_us": 0}
 WITH_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 TIMED = ("queue", "prefill", "decode", "inference")
 

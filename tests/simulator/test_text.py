@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tokenizers.models import WordLevel
 from fairshare_locust.errors import ServingError
 from fairshare_locust.simulator.text import (
     BUILTIN_TOKENIZER,
+    Script,
     Vocabulary,
     natural_length_tokens,
     prompt_seed,
@@ -35,11 +37,47 @@ def test_an_answer_goes_on_where_its_beginning_ended_and_runs_in_a_circle() -> N
     assert VOCABULARY.words_from(count - 1, 2) == [VOCABULARY.words[-1], VOCABULARY.words[0]]
 
 
-def test_counting_agrees_with_the_tokenizer() -> None:
+def test_tokens_are_those_of_the_tokenizer() -> None:
     texts = ["hello", "", "two words, and «signs» 12345"]
-    expected = [len(TOKENIZER.encode(text).ids) for text in texts]
-    assert VOCABULARY.count_tokens(texts, special_tokens=True) == expected
-    assert expected[1] == 0
+    expected = [TOKENIZER.encode(text).ids for text in texts]
+    assert VOCABULARY.token_ids(texts, special_tokens=True) == expected
+    assert expected[1] == []
+
+
+@given(
+    start=st.integers(0, 2**20),
+    most=st.integers(1, 40),
+    cuts=st.lists(st.tuples(st.integers(0, 200), st.integers(1, 12)), min_size=1, max_size=3),
+    least=st.integers(0, 41),
+    include=st.booleans(),
+)
+def test_a_stop_string_ends_an_answer_as_soon_as_it_has_been_said(
+    start: int, most: int, cuts: list[tuple[int, int]], least: int, include: bool
+) -> None:
+    words = VOCABULARY.words_from(start, most)
+    text = "".join(word.text for word in words)
+    stops = [text[place : place + length] or "?" for place, length in cuts]
+    safe = sum(len(word.text) for word in words[:least])
+    ended: tuple[int, str, str] | None = None  # the slow way: look again after every token
+    for tokens in range(least + 1, most + 1):
+        said = "".join(word.text for word in words[:tokens])
+        for stop in stops:
+            place = said.find(stop, max(0, safe - len(stop) + 1))
+            if place >= 0 and ended is None:
+                ended = tokens, stop, said[: place + len(stop) if include else place]
+    script = Script(VOCABULARY, start)
+    script.end_at(stops, most, least, include=include)
+    if ended is None:
+        assert (script.stop, script.stop_after_tokens) == (None, None)
+        assert script.words(most) == words
+        return
+    tokens, stop, said = ended
+    assert (script.stop_after_tokens, script.stop) == (tokens, stop)
+    written = script.words(tokens)
+    assert "".join(word.text for word in written) == said
+    assert [script.word(number) for number in range(1, tokens + 1)] == written
+    assert [word.id for word in written] == [word.id for word in words[:tokens]]
+    assert [json.loads(word.json) for word in written] == [word.text for word in written]
 
 
 def test_seed_depends_on_prompt_and_choice_only() -> None:
