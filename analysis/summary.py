@@ -33,7 +33,7 @@ from analysis.window import Window, Windows, find_windows, measured_parts, parts
 from analysis.workers import Sent, compare, describe_workers
 from fairshare_locust.record.record import OUTCOMES
 
-__all__ = ["SCHEMA", "Curves", "Span", "Summary", "Timeline", "summarise"]
+__all__ = ["SCHEMA", "Curves", "Span", "Summary", "Timeline", "simulated_how", "summarise"]
 
 SCHEMA = 1
 
@@ -229,6 +229,17 @@ def _choose(run: Run, parts: Sequence[Phase], met: Mask) -> _Choice:
     return _Choice(windows, why)
 
 
+def simulated_how(run: Mapping[str, Any]) -> str | None:
+    """In words, what stands behind the numbers instead of a GPU; None where one does.
+
+    Args:
+        run: the part of `summary.json`.
+    """
+    if not run["simulated"]:
+        return None
+    return "simulated, virtual time" if run.get("time") == "virtual" else "simulated server, no GPU"
+
+
 def _known_until_s(run: Run) -> float:
     """The end of the run, or the last that is known of one that did not end."""
     ended_s = run.info.get("ended_s")
@@ -249,6 +260,7 @@ def _run(run: Run) -> dict[str, Any]:
         "seed": run.info.get("seed"),
         "state": run.state,
         "simulated": any(server.get("simulated") for server in servers),
+        "time": run.info.get("time", "real"),
         "started_unix_s": (run.info.get("t0") or {}).get("unix_s"),
         "ended_s": run.info.get("ended_s"),
         "versions": run.info.get("versions") or {},
@@ -442,7 +454,12 @@ def _verdict(
     checks += health.process_checks(workers, run.requests)
     checks += health.record_checks(run.requests, tenants, asked, run.state, merged)
     told = health.told_missing(workers)
-    still = {tenant: count and count - merged.get(tenant, 0) for tenant, count in told.items()}
+    talking = {tenants[code] for code in np.unique(run.requests.tenant[run.requests.follows])}
+    # What was merged in of conversations may be later turns, which are not told as missing.
+    still = {
+        tenant: None if count is None or tenant in talking & merged.keys() else count - merged.get(tenant, 0)
+        for tenant, count in told.items()
+    }
     checks += health.schedule_checks(run.requests, tenants, asked, still)
     checks += health.cache_checks(server["endpoints"] if server else {})
     return health.judge(checks)

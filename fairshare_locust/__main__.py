@@ -1,4 +1,5 @@
-"""`python -m fairshare_locust`, or `fairshare`: check a profile, serve it, report on a run, serve a host's GPUs."""
+"""`python -m fairshare_locust`, or `fairshare`: check a profile, serve it, simulate it, report on a run, serve
+a host's GPUs."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 from urllib.parse import urlsplit
 
 from rich import box
@@ -21,6 +23,9 @@ from fairshare_locust.offered import Offered, offered_load
 from fairshare_locust.parts import absences
 from fairshare_locust.plan import PLANS, Phase, apply_plan, phases_of
 from fairshare_locust.profile import Profile, load_profile, resolved_yaml
+from fairshare_locust.profile.model import Sharing
+from fairshare_locust.profile.transform import scaled
+from fairshare_locust.simulator.partition import parts_of
 from fairshare_locust.telemetry import agent
 
 __all__ = ["main"]
@@ -43,6 +48,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="ADDRESS",
         help="address to serve on, such as 0.0.0.0 for load from other hosts (default: %(default)s)",
     )
+    simulate = commands.add_parser(
+        "simulate", help="run a profile on the modelled GPU in virtual time: no server, no waiting"
+    )
+    simulate.add_argument("profile", type=Path, metavar="PROFILE")
+    simulate.add_argument(
+        "--sharing",
+        nargs="+",
+        choices=get_args(Sharing),
+        default=(),
+        metavar="MODE",
+        help=f"how the GPU is shared: {', '.join(get_args(Sharing))}; several are compared (default: as the profile "
+        "says)",
+    )
+    simulate.add_argument("--plan", choices=sorted(PLANS), default="mixed", help="the phases (default: %(default)s)")
+    simulate.add_argument("--seed", type=_seed, metavar="NUMBER", help="replaces the profile's seed")
+    simulate.add_argument(
+        "--scale",
+        type=_scale,
+        default=1.0,
+        metavar="FACTOR",
+        help="multiplies every tenant's rate, concurrency and streams in flight (default: 1)",
+    )
+    simulate.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs"),
+        metavar="FOLDER",
+        help="where run directories are made (default: runs)",
+    )
+    simulate.add_argument("--no-report", action="store_true", help="do not analyse the runs when they end")
     report = commands.add_parser(
         "report", help="(re)build a run's report, as python -m analysis report", add_help=False
     )
@@ -55,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(options.profile, options.plan)
         if options.command == "serve":
             return _serve(options.profile, options.listen)
+        if options.command == "simulate":
+            return _simulate(options)
         if options.command == "telemetry":
             return agent.serve(options)
     except FairshareError as error:
@@ -66,8 +103,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return analyse(["report", *options.rest])
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > 2**63 - 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}; must be a whole number from 0 to 2^63 - 1")
+    return int(text)
+
+
+def _scale(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = math.nan
+    if not 0 < scale <= 1e6:
+        raise argparse.ArgumentTypeError(f"found {text!r}; must be a number greater than 0 (at most 1e6)")
+    return scale
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from fairshare_locust.simulator.comparison import Comparison  # loads the engine
+
+    profile = scaled(load_profile(options.profile), options.scale)
+    if options.seed is not None:
+        profile = replace(profile, seed=options.seed)
+    comparison = Comparison(profile, options.plan, options.out, not options.no_report, Console(highlight=False))
+    return 0 if comparison.run(options.sharing) else _EXIT_ERROR
+
+
 def _check(path: Path, plan_name: str) -> int:
     profile = apply_plan(plan_name, load_profile(path))
+    if profile.deployment.engine == "simulator":
+        parts_of(profile)
     plan = phases_of(profile)
     load = offered_load(profile, plan)
     console = Console(highlight=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fairshare_locust.profile.model import Slo, Tenant
 from fairshare_locust.record import RequestRecord
-from fairshare_locust.recorder import tpot_ms
+from fairshare_locust.record.record import tpot_ms
 
 __all__ = ["Attainment", "Broken", "meets"]
 

@@ -17,7 +17,7 @@ from fairshare_locust.client.pacer import pacer
 from fairshare_locust.clock import RunClock
 from fairshare_locust.profile.model import Tenant
 from fairshare_locust.record import RecordStore, RequestRecord
-from fairshare_locust.record.record import Outcome
+from fairshare_locust.record.record import Outcome, tpot_ms
 from fairshare_locust.workload import PromptRequest
 
 __all__ = ["Recorder", "RequestFailed", "make_record", "tpot_ms"]
@@ -196,12 +196,3 @@ def make_record(
         chunk_tokens=transcript.chunk_tokens if transcript.chunks else None,
         engine=transcript.engine,
     )
-
-
-def tpot_ms(record: RequestRecord) -> float | None:
-    """Time per output token after the first chunk; None where it does not apply."""
-    if record.first_token_s is None or record.last_token_s is None or not record.chunk_gap_us:
-        return None
-    first_chunk = record.chunk_tokens[0] if record.chunk_tokens else 1
-    after = (record.output_tokens or 0) - first_chunk
-    return (record.last_token_s - record.first_token_s) * 1000 / after if after > 0 else None

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.summary import Summary
+from analysis.summary import Summary, simulated_how
 from fairshare_locust.record.run_directory import replace_file
 
 __all__ = ["MEASURES", "applied", "legend", "new_figure", "no_data", "save", "shown", "tenant_line"]
@@ -54,7 +54,7 @@ def new_figure(
     FigureCanvasAgg(figure)
     shape = (panels, 1) if stacked else (1, panels)
     axes = figure.subplots(*shape, squeeze=False, sharex=stacked).ravel()
-    words = [shown(str(run["name"]), 40), "simulated server, no GPU" if run["simulated"] else None]
+    words = [shown(str(run["name"]), 40), simulated_how(run)]
     words.append(f"verdict: {verdict['status']}" if verdict["status"] != "valid" else None)
     figure.suptitle(" · ".join(filter(None, words)), x=0.01, ha="left", fontsize=9, color="#555555")
     return figure, list(axes)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-__all__ = ["OUTCOMES", "SCHEMA", "Outcome", "RequestRecord", "TokensFrom"]
+__all__ = ["OUTCOMES", "SCHEMA", "Outcome", "RequestRecord", "TokensFrom", "tpot_ms"]
 
 SCHEMA = 1
 
@@ -96,3 +96,12 @@ class RequestRecord:
         if missing:
             raise ValueError(f"keys missing in a record: {', '.join(sorted(missing))}")
         return cls(**values)
+
+
+def tpot_ms(record: RequestRecord) -> float | None:
+    """Time per output token after the first chunk; None where it does not apply."""
+    if record.first_token_s is None or record.last_token_s is None or not record.chunk_gap_us:
+        return None
+    first_chunk = record.chunk_tokens[0] if record.chunk_tokens else 1
+    after = (record.output_tokens or 0) - first_chunk
+    return (record.last_token_s - record.first_token_s) * 1000 / after if after > 0 else None

@@ -27,7 +27,7 @@ class ConversationSource(PromptSource):
         workload: ConversationWorkload,
         seed: int,
         tenant_id: str,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         words: Words,
         overhead_tokens: int = 0,
     ) -> None:

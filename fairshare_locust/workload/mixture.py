@@ -27,12 +27,17 @@ class MixtureSource(PromptSource):
         self._sources = [part.source for part in parts]
         self._choices = Choices([part.weight for part in parts], random_stream(seed, tenant_id, "mixture"))
 
+    def part(self, index: int) -> tuple[PromptSource, int]:
+        """The source that this index is drawn from, and the source's own index for it."""
+        part, place = self._choices.at(index)
+        return self._sources[part], place
+
     def request(self, index: int) -> PromptRequest:
         """See PromptSource."""
-        part, place = self._choices.at(index)
-        return self._sources[part].request(place)
+        source, place = self.part(index)
+        return source.request(place)
 
     def follow_up(self, index: int, request: PromptRequest, answer: str, answer_tokens: int) -> FollowUp | None:
         """See PromptSource: a conversation stays with its part."""
-        part, place = self._choices.at(index)
-        return self._sources[part].follow_up(place, request, answer, answer_tokens)
+        source, place = self.part(index)
+        return source.follow_up(place, request, answer, answer_tokens)

@@ -34,7 +34,7 @@ class PrefixSource(PromptSource):
         workload: PrefixWorkload,
         seed: int,
         tenant_id: str,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         words: Words,
         expected: int,
         overhead_tokens: int = 0,

@@ -87,13 +87,16 @@ def prepare_prompts(
     plan: tuple[Phase, ...],
     traces: Mapping[str, TraceRows] = _NO_TRACES,
     overhead_tokens: Mapping[str, int] = _NO_OVERHEAD,
+    *,
+    checked: bool = True,
 ) -> Mapping[str, PromptSource]:
     """A prompt source for each tenant, by id. Raises WorkloadError.
 
     `traces` holds each trace that a tenant names; `overhead_tokens` what the chat template adds to a tenant's
-    prompts, where that is known.
+    prompts, where that is known. Not `checked`: prompts of random words are not tokenized to see whether they have
+    the tokens that they were made of; where nobody will count them again, that saves most of the time.
     """
-    preparation = _Preparation(profile, traces)
+    preparation = _Preparation(profile, traces, checked=checked)
     sources: dict[str, PromptSource] = {}
     for tenant in profile.tenants:
         expected = _most(tenant, profile.seed, plan, traces)
@@ -112,10 +115,11 @@ def prepare_prompts(
 class _Preparation:
     """What the sources of a profile have in common: each is made once, when the first of them needs it."""
 
-    def __init__(self, profile: Profile, traces: Mapping[str, TraceRows]) -> None:
+    def __init__(self, profile: Profile, traces: Mapping[str, TraceRows], *, checked: bool) -> None:
         self._seed = profile.seed
         self._traces = traces
         self._tokenizer = load_tokenizer(profile.model.tokenizer)
+        self._checks = self._tokenizer if checked else None
         self._conversations: dict[Path, list[RecordedConversation]] = {}
         self._files: dict[tuple[Path, str], list[FilePrompt]] = {}
 
@@ -142,7 +146,7 @@ class _Preparation:
 
         Parts of a mixture have one of their own, so that two alike do not ask the same.
         """
-        seed, tokenizer = self._seed, self._tokenizer
+        seed, tokenizer, checks = self._seed, self._tokenizer, self._checks
         pool = POOL if expected is None else expected
         match workload:
             case JsonlWorkload() | TextWorkload():
@@ -151,14 +155,14 @@ class _Preparation:
             case SharegptWorkload(path=path):
                 return SharegptSource(workload, self._recorded(path), seed, stream_id, tokenizer, expected)
             case SyntheticWorkload():
-                return SyntheticSource(workload, seed, stream_id, tokenizer, self._words, pool, overhead_tokens)
+                return SyntheticSource(workload, seed, stream_id, checks, self._words, pool, overhead_tokens)
             case PrefixWorkload():
-                return PrefixSource(workload, seed, stream_id, tokenizer, self._words, pool, overhead_tokens)
+                return PrefixSource(workload, seed, stream_id, checks, self._words, pool, overhead_tokens)
             case ConversationWorkload():
-                return ConversationSource(workload, seed, stream_id, tokenizer, self._words, overhead_tokens)
+                return ConversationSource(workload, seed, stream_id, checks, self._words, overhead_tokens)
             case TraceWorkload(trace=trace):
                 rows = self._traces[trace].of_tenant(tenant_id)
-                return TraceSource(workload, rows, seed, stream_id, tokenizer, self._words, pool, overhead_tokens)
+                return TraceSource(workload, rows, seed, stream_id, checks, self._words, pool, overhead_tokens)
 
 
 def _most(tenant: Tenant, seed: int, plan: tuple[Phase, ...], traces: Mapping[str, TraceRows]) -> int | None:

@@ -34,7 +34,7 @@ class SyntheticSource(PromptSource):
         workload: SyntheticWorkload | PrefixWorkload,
         seed: int,
         tenant_id: str,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         words: Words,
         expected: int,
         overhead_tokens: int = 0,

@@ -24,9 +24,14 @@ class Tokenizer:
         inner.no_truncation()
         inner.no_padding()
 
+    def ids(self, text: str) -> list[int]:
+        """The tokens of one text."""
+        ids: list[int] = self._inner.encode(text, add_special_tokens=False).ids
+        return ids
+
     def count(self, text: str) -> int:
         """Tokens of one text."""
-        return len(self._inner.encode(text, add_special_tokens=False).ids)
+        return len(self.ids(text))
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text; on all cores."""

@@ -36,7 +36,7 @@ class TraceSource(PromptSource):
         rows: TenantRows,
         seed: int,
         tenant_id: str,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         words: Words,
         expected: int,
         overhead_tokens: int = 0,
@@ -50,7 +50,7 @@ class TraceSource(PromptSource):
         self._sequence = _Sequence(words, random_stream(seed, workload.trace, "words"))
         self._check(tokenizer, tenant_id, min(expected, len(rows)))
 
-    def _check(self, tokenizer: Tokenizer, tenant_id: str, expected: int) -> None:
+    def _check(self, tokenizer: Tokenizer | None, tenant_id: str, expected: int) -> None:
         """Some prompts, spread over those that are expected, have the tokens that they were made of."""
         texts: list[str] = []
         lengths: list[int] = []

@@ -23,14 +23,14 @@ MODULES = (ttft, tails, throughput, fairness, timeline)
 
 
 @cache
-def summary_of(tenants: int, requests: int = 20, *, simulated: bool = True) -> Summary:
+def summary_of(tenants: int, requests: int = 20, *, simulated: bool = True, time: str = "real") -> Summary:
     names = [f"tenant-with-a-long-name-{code}" for code in range(tenants)]
     records = [
         record(name, index, scheduled_s=index / 2, first_token_s=index / 2 + 0.1 * (code + 1), gaps_us=[20_000] * 9)
         for code, name in enumerate(names)
         for index in range(requests)
     ]
-    info = {"name": "$name$", "servers": [{"simulated": simulated}]}
+    info = {"name": "$name$", "servers": [{"simulated": simulated}], "time": time}
     with tempfile.TemporaryDirectory() as folder:
         return summarise(
             run(Path(folder), records, *(Tenant(id=name, slo=Slo(ttft_ms=300)) for name in names), info=info)
@@ -76,6 +76,7 @@ def test_each_figure_is_a_png(tmp_path: Path) -> None:
 def test_a_simulated_server_is_stated(module: ModuleType) -> None:
     assert "simulated server, no GPU" in texts(draw(module, summary_of(1)))
     assert "simulated" not in texts(draw(module, summary_of(1, simulated=False)))
+    assert "simulated, virtual time" in texts(draw(module, summary_of(1, time="virtual")))
 
 
 @pytest.mark.parametrize("module", [ttft, tails, throughput, timeline])

@@ -273,6 +273,18 @@ def test_the_page_says_verdict_and_failures(tmp_path: Path) -> None:
     assert page.text.index("CPU p95 99%") < page.text.index("What each tenant got")
     assert "overloaded" in page.text
     assert "Simulated server" in page.text
+    assert "irtual time" not in page.text
+
+
+def test_a_run_in_virtual_time_says_so(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, several("a", 5) + several("b", 5), info={"time": "virtual"})
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    with quick_pictures():
+        report_run(folder, console=console)
+    assert "Simulated, virtual time" in read_page(folder).text
+    assert "Simulated server" not in read_page(folder).text
+    assert isinstance(console.file, io.StringIO)
+    assert "example · window 0 to 10 s · simulated, virtual time" in console.file.getvalue()
 
 
 E = "http://127.0.0.1:40001"
