@@ -209,9 +209,7 @@ class Fleet:
         self._phase = -1
         self._ended = False
         self._released = False
-        self._taken_in: list[
-            Path
-        ] = []  # files of workers that are gone: given up once ours are written
+        self._taken_in: list[Path] = []  # files of workers that are gone: given up once ours are written
         self._watcher: gevent.Greenlet | None = None
 
     # --- getting together
