@@ -104,7 +104,8 @@ class SimulatorOptions:
         quantum_ms, switch_us: time-slicing: the longest turn of an engine, and what changing turns costs.
         contention_loss: MPS and MIG-like caps: the share of speed that engines lose while they use the GPU together.
         sm_percent, memory_percent, mig: by tenant id, where each has an engine of its own: at most so much of the SMs,
-            so much of the memory, a MIG profile such as 3g.20gb. Without them each gets an even part.
+            so much of the memory, a MIG profile such as 3g.20gb. Without them each gets an even part; under MPS, whose
+            active thread percentage it is, each may have all of the SMs.
         faults: what goes wrong on purpose, each as `KIND[:rate=R][:after=S][:for=S][:seed=N]` with a KIND of stall,
             reset, error, slow and crash.
     """

@@ -108,4 +108,9 @@ def _cells(content: Mapping[str, Any]) -> Sequence[str]:
     totals, fairness = content["totals"], content["fairness"] or {}
     values = [totals["output_tokens_per_s"], *(totals[name][percentile] for _, name, percentile in _FIGURES)]
     jain = fairness.get("jain_throughput")
-    return [*("–" if value is None else f"{value:,.1f}" for value in values), "–" if jain is None else f"{jain:.3f}"]
+    return [*map(_number, values), "–" if jain is None else f"{jain:.3f}"]
+
+
+def _number(value: float | None) -> str:
+    """Three digits at least; five modes side by side have to fit on a terminal."""
+    return "–" if value is None else f"{value:,.{0 if value >= 100 else 1}f}"

@@ -87,6 +87,9 @@ def partition(options: SimulatorOptions, sharing: Sharing, tenants: Many[str]) -
         )
     if sharing == "timeslice":
         sm_percent = dict.fromkeys(tenants, 100.0)
+    elif sharing == "mps":  # whose default is that each may have all
+        _check_percent(options.sm_percent, tenants, "sm_percent")
+        sm_percent = {tenant: options.sm_percent.get(tenant, 100.0) for tenant in tenants}
     else:
         sm_percent = _percent(options.sm_percent, tenants, "sm_percent")
     parts = []
@@ -101,10 +104,7 @@ def partition(options: SimulatorOptions, sharing: Sharing, tenants: Many[str]) -
 
 def _percent(given: Mapping[str, float], tenants: Many[str], key: str) -> dict[str, float]:
     """By tenant: what is given, and an even part of what is left of 100 to each of the others."""
-    _check_tenants(given, tenants, key)
-    for tenant, percent in given.items():
-        if not 0 < percent <= 100:
-            raise ServingError(f"{_AT}.{key}.{tenant}: found {percent:g}; must be above 0 and at most 100")
+    _check_percent(given, tenants, key)
     others = [tenant for tenant in tenants if tenant not in given]
     left = 100 - math.fsum(given.values())
     if others and left <= 0:
@@ -113,6 +113,13 @@ def _percent(given: Mapping[str, float], tenants: Many[str], key: str) -> dict[s
             "the others less"
         )
     return {tenant: given[tenant] if tenant in given else left / len(others) for tenant in tenants}
+
+
+def _check_percent(given: Mapping[str, float], tenants: Many[str], key: str) -> None:
+    _check_tenants(given, tenants, key)
+    for tenant, percent in given.items():
+        if not 0 < percent <= 100:
+            raise ServingError(f"{_AT}.{key}.{tenant}: found {percent:g}; must be above 0 and at most 100")
 
 
 def _check_tenants(given: Mapping[str, object], tenants: Many[str], key: str) -> None:

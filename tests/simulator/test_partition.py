@@ -53,13 +53,13 @@ def test_in_turns_each_has_all_of_the_card_and_half_of_its_memory() -> None:
 @pytest.mark.parametrize("sharing", ["mps", "mig_emulated"])
 def test_at_once_each_has_its_shares(sharing: Sharing) -> None:
     found = parts(sharing, "a", "b", "c", memory_percent={"b": 40}, sm_percent={"a": 90, "b": 5})
-    # 30, 40 and 30 % of the memory; c has the 5 % of the SMs that are left.
+    # 30, 40 and 30 % of the memory; under caps c has the 5 % of the SMs that are left, under MPS all of them.
     assert [(part.memory_mib, part.kv_capacity_tokens) for part in found] == [
         (3000, 16000),
         (4000, 32000),
         (3000, 16000),
     ]
-    assert [part.sm_share for part in found] == pytest.approx([0.9, 0.05, 0.05])
+    assert [part.sm_share for part in found] == pytest.approx([0.9, 0.05, 1.0 if sharing == "mps" else 0.05])
     assert {part.costs for part in found} == {COSTS}  # the card sees to the caps
     assert [part.sm_share for part in parts(sharing, sm_percent={"a": 100, "b": 60})] == [1.0, 0.6]
 
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic() -> None:
     ],
 )
 def test_shares_that_cannot_be(key: str, given: dict[str, float], why: str) -> None:
-    assert refusal("mps", "a", "b", "chat", **{key: given}) == f"deployment.simulator.{key}{why}"
+    assert refusal("mig_emulated", "a", "b", "chat", **{key: given}) == f"deployment.simulator.{key}{why}"
 
 
 def test_more_memory_than_there_is() -> None:
