@@ -430,13 +430,23 @@ class _Part:
         self._write("leaving", why=why)
         with gevent.Timeout(_DELIVERED_WITHIN_S, False):
             self._end(f"the worker left: {why}")
-            while not (self.over or (self._box.settled and all(outbox.empty for outbox in self._outboxes.values()))):
+            while self._hears_master and not (self.over or self._delivered):
                 gevent.sleep(_PROGRESS_EVERY_S)
         if self.over:  # the master had gone, or had done with this worker
             return
         self._finish(keep=True)
         if self.path is not None:
             self._say(f"{self.run}: left, as {why}; a copy of its records is in {self.path}")
+
+    @property
+    def _delivered(self) -> bool:
+        return self._box.settled and all(outbox.empty for outbox in self._outboxes.values())
+
+    @property
+    def _hears_master(self) -> bool:
+        """Locust listens no more once the master has told it to quit, which it does when it has done with everybody."""
+        runner: Any = self._environment.runner
+        return len(runner.greenlet) > 0
 
     def _dismissed(self, why: str) -> None:
         """The run goes on without this worker, which may take part in the next one."""
