@@ -9,8 +9,8 @@ demo: $(READY)
 	@$(BIN)/locust -f locustfiles/mixed.py --headless
 
 # Whole runs mostly wait for their load, so they share the time with everything else. How a run judges the machine it
-# ran on is tested when nothing else runs there.
-ALONE := tests/run/test_verdict.py
+# ran on, and when exactly it sends, is tested when nothing else runs there.
+ALONE := tests/run/test_verdict.py tests/run/test_open_loop.py
 FLEETS := tests/run/test_distributed.py
 
 test: $(READY)
@@ -21,7 +21,7 @@ test-parts: $(READY)
 	@$(BIN)/python -m pytest --ignore=tests/run --ignore=tests/profiles
 
 test-runs: $(READY)
-	@$(BIN)/python -m pytest tests/run --ignore=$(ALONE) --ignore=$(FLEETS)
+	@$(BIN)/python -m pytest tests/run $(addprefix --ignore=,$(ALONE) $(FLEETS))
 
 test-fleets: $(READY)
 	@$(BIN)/python -m pytest $(FLEETS)
