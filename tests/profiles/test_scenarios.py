@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
+from typing import get_args
 
 import pytest
 
+from analysis.load import load_run
+from analysis.summary import summarise
 from fairshare_locust.__main__ import main
 from fairshare_locust.profile import Profile, load_profile
+from fairshare_locust.profile.model import Sharing
 from fairshare_locust.record import RequestRecord
+from fairshare_locust.simulator.virtual import VirtualRun
 from fairshare_locust.trace import load_traces
 from tests.profiles.conftest import PROFILES, SHORTENED, ScenarioRun
 
@@ -54,7 +60,21 @@ def test_a_scenario_passes_the_check(path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_every_scenario_is_run_here() -> None:
-    assert sorted(path.stem for path in SIMULATED) == sorted(SHORTENED)
+    assert sorted(path.stem for path in SIMULATED) == sorted([*SHORTENED, "sharing"])
+
+
+def test_an_engine_each_costs_throughput_and_shares_it_better(tmp_path: Path) -> None:
+    """The modes of sharing.yaml, in virtual time."""
+    profile = load_profile(PROFILES / "sharing.yaml")
+    tokens_per_s, jain = {}, {}
+    for mode in get_args(Sharing):
+        shared = replace(profile, deployment=replace(profile.deployment, sharing=mode))
+        content = summarise(load_run(VirtualRun(shared, "mixed").run(tmp_path, mode).path)).content
+        tokens_per_s[mode] = content["totals"]["output_tokens_per_s"]
+        jain[mode] = content["fairness"]["jain_throughput"]
+    assert tokens_per_s["logical"] > 1.2 * tokens_per_s["mps"]
+    assert tokens_per_s["mps"] > tokens_per_s["mig"]  # what one does not use, the others have
+    assert jain["logical"] < jain["mig"] < jain["mps"]
 
 
 # --- runs
