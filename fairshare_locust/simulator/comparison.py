@@ -21,7 +21,6 @@ from fairshare_locust.simulator.virtual import VirtualRun
 __all__ = ["Comparison"]
 
 _FIGURES = (
-    ("TTFT\np50 ms", "ttft_scheduled_ms", "p50"),
     ("TTFT\np99 ms", "ttft_scheduled_ms", "p99"),
     ("TPOT\np50 ms", "tpot_ms", "p50"),
     ("e2e\np95 ms", "e2e_scheduled_ms", "p95"),
@@ -76,7 +75,10 @@ class Comparison:
         return self._run(shared, f"{self.profile.name}-{mode}")
 
     def _run(self, profile: Profile, name: str | None) -> Path:
-        path = VirtualRun(profile, self.plan).run(self.out, name).path
+        run = VirtualRun(profile, self.plan)
+        path = run.run(self.out, name).path
+        for note in run.notes:
+            print(f"fairshare: {note}", file=sys.stderr)
         if self.report:
             report_run(path, progress=sys.stderr.isatty(), console=self.console)
         else:
@@ -93,13 +95,20 @@ def _figures(path: Path) -> Mapping[str, Any]:
 
 
 def _table(found: Mapping[str, Mapping[str, Any] | str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="simulated, virtual time", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title="simulated, virtual time", title_justify="left", pad_edge=False)
     table.add_column("sharing", no_wrap=True)
-    for header in ("output\ntokens/s", *(title for title, _, _ in _FIGURES), "Jain"):
+    for header in ("\nok/due", "output\ntokens/s", *(title for title, _, _ in _FIGURES), "Jain"):
         table.add_column(header, justify="right", no_wrap=True)
     for mode, content in found.items():
-        table.add_row(mode, *(_cells(content) if not isinstance(content, str) else ["refused"]))
-    table.caption = "TTFT and e2e count from when a request was due. Jain: of throughput by weight."
+        if isinstance(content, str):
+            table.add_row(mode, "refused")
+        else:
+            doubted = "" if content["verdict"]["status"] == "valid" else " *"
+            table.add_row(mode + doubted, *_cells(content))
+    table.caption = (
+        "TTFT and e2e are those of requests that completed, from when they were due. Jain: of throughput by weight.\n"
+        "* suspect: see python -m analysis report"
+    )
     table.caption_justify = "left"
     return table
 
@@ -108,7 +117,8 @@ def _cells(content: Mapping[str, Any]) -> Sequence[str]:
     totals, fairness = content["totals"], content["fairness"] or {}
     values = [totals["output_tokens_per_s"], *(totals[name][percentile] for _, name, percentile in _FIGURES)]
     jain = fairness.get("jain_throughput")
-    return [*map(_number, values), "–" if jain is None else f"{jain:.3f}"]
+    done = f"{totals['completed']:,}/{totals['scheduled']:,}"
+    return [done, *map(_number, values), "–" if jain is None else f"{jain:.3f}"]
 
 
 def _number(value: float | None) -> str:

@@ -73,6 +73,13 @@ def partition(options: SimulatorOptions, sharing: Sharing, tenants: Many[str]) -
         ServingError: shares of nobody, or of more than there is; a KV cache too small for the longest sequence; MIG
             profiles that the card does not have, or not all at once.
     """
+    shares: dict[str, Mapping[str, object]] = {
+        "sm_percent": options.sm_percent,
+        "memory_percent": options.memory_percent,
+        "mig": options.mig,
+    }
+    for key, given in shares.items():  # those of another mode are not used, but a slip of the pen is one there, too
+        _check_tenants(given, tenants, key)
     costs = StepCosts.of(options)
     if sharing == "logical":
         whole = options.kv_capacity_tokens

@@ -47,6 +47,7 @@ class VirtualRun:
     Attributes:
         profile: as the plan made it.
         directory: the run directory, once it has begun.
+        notes: what a reader of its figures has to know.
     """
 
     def __init__(self, profile: Profile, plan: str) -> None:
@@ -91,12 +92,12 @@ class VirtualRun:
         self._holds = 0
         self._parts: list[dict[str, Any]] = []
         self._spans: list[LoadSpan] = []
-        self._notes = absences(self.profile, self._plan)
+        self.notes = absences(self.profile, self._plan)
         if profile.deployment.simulator.faults:
-            self._notes.append("deployment.simulator.faults: a server has them, virtual time has none")
+            self.notes.append("deployment.simulator.faults: a server has them, virtual time has none")
         for trace in self._traces.values():
             if trace.failures:
-                self._notes.append(f"trace {trace.name!r}: {trace.failures} rows without an answer are left out")
+                self.notes.append(f"trace {trace.name!r}: {trace.failures} rows without an answer are left out")
 
     def run(self, out: Path, name: str | None = None) -> RunDirectory:
         """Run the phases into a new directory under `out`, called by the time and `name`, else the profile's name.
@@ -183,7 +184,7 @@ class VirtualRun:
             return self._now_s
         first = min(known_s, key=known_s.__getitem__)
         if max(known_s.values()) > known_s[first]:
-            self._notes.append(
+            self.notes.append(
                 f"tenant {first!r} had its {phase.requests} requests first, {known_s[first]:.1f} s after t = 0; the "
                 "window ends there, with fewer requests of the others in it"
             )
@@ -195,7 +196,7 @@ class VirtualRun:
         broken = self._attainment.broken(phase.prefix, tenants)
         if broken:
             end = "" if last else "; the phases after it are left out"
-            self._notes.append(f"{phase.prefix.rstrip('/')}: {'; '.join(map(str, broken))}{end}")
+            self.notes.append(f"{phase.prefix.rstrip('/')}: {'; '.join(map(str, broken))}{end}")
         return bool(broken)
 
     def _open_part(self, phase: Phase, part: Part, *, measured: bool) -> None:
@@ -293,7 +294,7 @@ class VirtualRun:
                     tenant_id: {"scheduled": slots.scheduled, "due": due.get(tenant_id)}
                     for tenant_id, slots in self._slots.items()
                 },
-                "notes": self._notes,
+                "notes": self.notes,
             }
         )
 

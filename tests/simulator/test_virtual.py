@@ -460,7 +460,8 @@ def test_several_modes_side_by_side(
     out, error = capsys.readouterr()
     rows = {cells[0]: cells[1:] for cells in (line.split() for line in out.splitlines()) if len(cells) > 1}
     assert len(rows["logical"]) == len(rows["timeslice"]) == 7
-    assert float(rows["logical"][0].replace(",", "")) > 0
+    assert re.fullmatch(r"[1-9]\d*/[1-9]\d*", rows["logical"][0])
+    assert float(rows["logical"][1].replace(",", "")) > 0
     assert rows["mig"] == ["refused"]
     assert re.search(r"fairshare: mig can't be run: .*gpu", error)
 
