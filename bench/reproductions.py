@@ -140,17 +140,21 @@ def _two_servers_of_shorter_requests(profile: Profile) -> Profile:
     return _with_simulator(shorter, "mig_emulated", max_num_seqs=4)
 
 
+# As published.
+_L4_MPS = (539.7, 5.24, 6.88, 0.897)
+_L4_MIG = (417.4, 3.96, 4.69, 1.0)
+_MATRIX_MPS = (4622, 5789, 6018, 1.68, 2.77, 4.22)
+_MATRIX_MIG = (3406, 4265, 4536, 1.57, 2.31, 3.22)
+
 CASES = (
     Case("fairshare_l4", "logical", (569.8, 4.58, 5.61, 0.957), _as_it_is, expected=True),
-    Case("fairshare_l4", "simulated MIG, as quotas on one engine", (417.4, 3.96, 4.69, 1.0), _quotas, expected=True),
-    Case(
-        "fairshare_l4", "MPS around one engine: nothing changes", (539.7, 5.24, 6.88, 0.897), _as_it_is, expected=False
-    ),
-    Case("fairshare_l4", "MPS, two engines in int4", (539.7, 5.24, 6.88, 0.897), _two_in_int4("mps"), expected=False),
+    Case("fairshare_l4", "simulated MIG, as quotas on one engine", _L4_MIG, _quotas, expected=True),
+    Case("fairshare_l4", "MPS around one engine: nothing changes", _L4_MPS, _as_it_is, expected=False),
+    Case("fairshare_l4", "MPS, two engines in int4", _L4_MPS, _two_in_int4("mps"), expected=False),
     Case(
         "fairshare_l4",
         "MIG-like caps, two engines in int4",
-        (417.4, 3.96, 4.69, 1.0),
+        _L4_MIG,
         _two_in_int4("mig_emulated"),
         expected=False,
     ),
@@ -158,28 +162,28 @@ CASES = (
     Case(
         "gpushare_matrix",
         "MPS around one server: a prefix that is warm",
-        (4622, 5789, 6018, 1.68, 2.77, 4.22),
+        _MATRIX_MPS,
         _warm_prefix,
         expected=True,
     ),
     Case(
         "gpushare_matrix",
         "MPS around one server: nothing changes",
-        (4622, 5789, 6018, 1.68, 2.77, 4.22),
+        _MATRIX_MPS,
         _as_it_is,
         expected=False,
     ),
     Case(
         "gpushare_matrix",
         "MIG emulation, the baseline's requests",
-        (3406, 4265, 4536, 1.57, 2.31, 3.22),
+        _MATRIX_MIG,
         _two_servers,
         expected=False,
     ),
     Case(
         "gpushare_matrix",
         "MIG emulation, shorter requests, half of the batch",
-        (3406, 4265, 4536, 1.57, 2.31, 3.22),
+        _MATRIX_MIG,
         _two_servers_of_shorter_requests,
         expected=True,
     ),

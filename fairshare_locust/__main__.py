@@ -18,6 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fairshare_locust.arguments import scale_of, seed_of
 from fairshare_locust.errors import FairshareError, ServingError
 from fairshare_locust.offered import Offered, offered_load
 from fairshare_locust.parts import absences
@@ -104,19 +105,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) > 2**63 - 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}; must be a whole number from 0 to 2^63 - 1")
-    return int(text)
+    try:
+        return seed_of(text)
+    except FairshareError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _scale(text: str) -> float:
     try:
-        scale = float(text)
-    except ValueError:
-        scale = math.nan
-    if not 0 < scale <= 1e6:
-        raise argparse.ArgumentTypeError(f"found {text!r}; must be a number greater than 0 (at most 1e6)")
-    return scale
+        return scale_of(text)
+    except FairshareError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _simulate(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from gevent.event import Event
 
 from fairshare_locust.clock import RunClock
 from fairshare_locust.load import Load
-from fairshare_locust.parts import LoadSpan, Part, PhaseTimes
+from fairshare_locust.parts import LoadSpan, Part, PhaseTimes, open_part, window_end
 from fairshare_locust.plan import Phase, phases_of
 from fairshare_locust.profile import Profile
 
@@ -136,32 +136,14 @@ class Conductor:
             if ends_s and all(end_s is not None and end_s <= self._clock.now_s() for end_s in ends_s.values()):
                 break
             self._wait_until(self._clock.now_s() + _POLL_S)
-        known_s = {tenant_id: end_s for tenant_id, end_s in ends_s.items() if end_s is not None}
-        if self.ended or not known_s:
+        if self.ended:
             return self._clock.now_s()
-        first = min(known_s, key=known_s.__getitem__)
-        if max(known_s.values()) > known_s[first]:
-            self._note(
-                f"tenant {first!r} had its {phase.requests} requests first, {known_s[first]:.1f} s after t = 0; the "
-                "window ends there, with fewer requests of the others in it"
-            )
-        return min(known_s[first], self._clock.now_s())
+        end_s, note = window_end(ends_s, phase.requests, self._clock.now_s())
+        if note is not None:
+            self._note(note)
+        return end_s
 
     def _open_part(self, phase: Phase, part: Part, *, measured: bool) -> None:
         """A part of a phase begins, the one before it ends."""
-        start_s = round(part.start_s, 6)
-        if self.parts:
-            before = self.parts[-1]
-            before["end_s"] = start_s if before["end_s"] is None else before["end_s"]
-        named = Part(phase.prefix + part.name, part.start_s, part.end_s, part.tenants)
-        self.parts.append(
-            {
-                "name": named.name,
-                "start_s": start_s,
-                "end_s": None,
-                "measured": measured,
-                "tenants": list(part.tenants),
-                "load": phase.load,
-            }
-        )
-        self._on_part(named)
+        open_part(self.parts, phase, part, measured=measured)
+        self._on_part(replace(part, name=phase.prefix + part.name))

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import gevent
 from locust.env import Environment
 
-from fairshare_locust.arrival import ArrivalQueue
+from fairshare_locust.arrival import ArrivalQueue, first_exhausted_s
 from fairshare_locust.attainment import Attainment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.health import HealthSampler
@@ -195,7 +195,7 @@ class LoadProcess:
         queues: dict[str, ArrivalQueue] = {}
 
         def part_of(due_s: float) -> str:
-            return times.name_at(due_s, _first_exhausted_s(queues))
+            return times.name_at(due_s, first_exhausted_s(queues.values()))
 
         for tenant in times.tenants:
             queue = self.loads[tenant.id].begin(times, part_of)
@@ -208,7 +208,7 @@ class LoadProcess:
         if self._times is None:
             return False
         window = self._times.window
-        until_s = min(window.end_s, _first_exhausted_s(self._queues), self._measured_until_s)
+        until_s = min(window.end_s, first_exhausted_s(self._queues.values()), self._measured_until_s)
         return window.measure_s <= at_s < until_s
 
     def idle(self, since_s: float) -> bool:
@@ -285,9 +285,3 @@ class LoadProcess:
 def this_process() -> dict[str, Any]:
     """Who this is, as `run.json` has it."""
     return {"hostname": socket.gethostname(), "pid": os.getpid()}
-
-
-def _first_exhausted_s(queues: Mapping[str, ArrivalQueue]) -> float:
-    """When the first of the tenants ran out of its number of requests; infinite while none has."""
-    ends_s = (queue.exhausted_s for queue in queues.values())
-    return min((end_s for end_s in ends_s if end_s is not None), default=math.inf)

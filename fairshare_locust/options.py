@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import socket
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 from locust.argument_parser import LocustArgumentParser, get_empty_argument_parser
 
+from fairshare_locust.arguments import scale_of, seed_of
 from fairshare_locust.errors import FairshareError
 
 __all__ = ["DEFAULT_PROFILE", "EarlyOptions", "Options", "add_options", "early_options", "meet_apart"]
@@ -100,20 +100,16 @@ class Options:
 
 def _scale(text: str) -> float:
     try:
-        scale = float(text)
-    except ValueError:
-        scale = math.nan
-    if not 0 < scale <= 1e6:
-        raise FairshareError(f"--fairshare-scale: found {text!r}; must be a number greater than 0 (at most 1e6)")
-    return scale
+        return scale_of(text)
+    except FairshareError as error:
+        raise FairshareError(f"--fairshare-scale: {error}") from None
 
 
 def _seed(text: str) -> int | None:
-    if text == "":
-        return None
-    if not text.isdecimal() or len(text) > 100 or int(text) > 2**63 - 1:
-        raise FairshareError(f"--fairshare-seed: found {text!r}; must be a whole number from 0 to 2^63 - 1")
-    return int(text)
+    try:
+        return None if text == "" else seed_of(text)
+    except FairshareError as error:
+        raise FairshareError(f"--fairshare-seed: {error}") from None
 
 
 _MEETING_PLACE = {

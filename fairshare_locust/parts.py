@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from fairshare_locust.arrival import Window
 from fairshare_locust.plan import Phase
 from fairshare_locust.profile.model import Profile, Tenant
 
-__all__ = ["LoadSpan", "Part", "PhaseTimes", "absences", "measured_parts", "present"]
+__all__ = ["LoadSpan", "Part", "PhaseTimes", "absences", "measured_parts", "open_part", "present", "window_end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +110,39 @@ def absences(profile: Profile, phases: Sequence[Phase]) -> list[str]:
         and phase.duration_s is not None
         and not present(tenant, phase.warmup_s, phase.warmup_s + phase.duration_s)
     ]
+
+
+def open_part(parts: list[dict[str, Any]], phase: Phase, part: Part, *, measured: bool) -> None:
+    """A part of a phase begins, as `phases` of `run.json` has it; the one before it ends, if it has not."""
+    start_s = round(part.start_s, 6)
+    if parts and parts[-1]["end_s"] is None:
+        parts[-1]["end_s"] = start_s
+    parts.append(
+        {
+            "name": phase.prefix + part.name,
+            "start_s": start_s,
+            "end_s": None,
+            "measured": measured,
+            "tenants": list(part.tenants),
+            "load": phase.load,
+        }
+    )
+
+
+def window_end(exhausted_s: Mapping[str, float | None], requests: int | None, now_s: float) -> tuple[float, str | None]:
+    """When the window of a number of requests ends: once the first tenant has had its own. And what to tell of it.
+
+    Args:
+        exhausted_s: by tenant id; None of one that has not had its number.
+    """
+    known_s = {tenant_id: end_s for tenant_id, end_s in exhausted_s.items() if end_s is not None}
+    if not known_s:
+        return now_s, None
+    first = min(known_s, key=known_s.__getitem__)
+    note = None
+    if max(known_s.values()) > known_s[first]:
+        note = (
+            f"tenant {first!r} had its {requests} requests first, {known_s[first]:.1f} s after t = 0; the "
+            "window ends there, with fewer requests of the others in it"
+        )
+    return min(known_s[first], now_s), note

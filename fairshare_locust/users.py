@@ -12,7 +12,7 @@ from gevent.event import Event
 from locust import User, task
 from locust.env import Environment
 
-from fairshare_locust.arrival import Arrival, ArrivalQueue, RowTimes, arrival_queue, shares
+from fairshare_locust.arrival import REST_AFTER_FAILURE_S, Arrival, ArrivalQueue, RowTimes, arrival_queue, shares
 from fairshare_locust.client.client import StreamingClient
 from fairshare_locust.client.dialects import DIALECTS, Ask
 from fairshare_locust.client.endpoint import Endpoint
@@ -28,9 +28,6 @@ from fairshare_locust.recorder import Recorder, make_record
 from fairshare_locust.serving.probe import api_key
 from fairshare_locust.serving.server import Server
 from fairshare_locust.workload import PromptRequest, PromptSource
-
-# A failed request of a closed loop takes at least so long, with the rest that follows it.
-_BACK_OFF_S = 0.5
 
 __all__ = ["TenantLoad", "TenantUser", "tenant_user_class"]
 
@@ -288,7 +285,7 @@ class TenantLoad:
         if exchange.outcome == "ok" or not isinstance(self.tenant.arrival, ClosedArrival | BatchArrival):
             return 0.0
         sent_s = self._clock.of(exchange.sent_at) or 0.0
-        return sent_s + _BACK_OFF_S
+        return sent_s + REST_AFTER_FAILURE_S
 
     def close(self) -> None:
         """Close the connections that are idle."""

@@ -7,7 +7,7 @@ the caller says what time it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
 from fairshare_locust.seeding import random_stream
 
 __all__ = [
+    "REST_AFTER_FAILURE_S",
     "Arrival",
     "ArrivalQueue",
     "BatchQueue",
@@ -28,7 +29,11 @@ __all__ = [
     "OpenQueue",
     "Window",
     "arrival_queue",
+    "first_exhausted_s",
 ]
+
+REST_AFTER_FAILURE_S = 0.5
+"""A closed loop's slot rests so long from the sending of a request that failed: else a loop on a dead server spins."""
 
 _ALL = Share(slots=0)  # of the requests; queues do not count slots
 
@@ -346,3 +351,8 @@ def arrival_queue(
             schedule = open_schedule(arrival, seed, tenant_id, times)
             shed = arrival.overflow == "shed"
             return OpenQueue(schedule, window, active_s=active_s, shed=shed, share=share)
+
+
+def first_exhausted_s(queues: Iterable[ArrivalQueue]) -> float:
+    """When the first of them ran out of its number of requests; infinite while none has."""
+    return min((queue.exhausted_s for queue in queues if queue.exhausted_s is not None), default=math.inf)

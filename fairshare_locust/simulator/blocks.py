@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 
-__all__ = ["BLOCK_TOKENS", "BlockPool", "BlockTable", "blocks_of"]
+__all__ = ["BLOCK_TOKENS", "BlockPool", "BlockTable", "block_names", "blocks_of"]
 
 BLOCK_TOKENS = 16
 
@@ -138,3 +138,13 @@ class BlockPool:
                 self.used -= 1
         table.count = table.offered = 0
         table.named.clear()
+
+
+def block_names(root: Hashable, tokens: Many[Hashable]) -> tuple[int, ...]:
+    """A name for each full block of a prompt: the same only where it, and all before it and the root, are."""
+    names = []
+    chain = hash(root)
+    for end in range(BLOCK_TOKENS, len(tokens) + 1, BLOCK_TOKENS):
+        chain = hash((chain, *tokens[end - BLOCK_TOKENS : end]))
+        names.append(chain)
+    return tuple(names)

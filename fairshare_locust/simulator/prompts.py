@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from fairshare_locust.profile.model import SimulatorOptions, Tenant
-from fairshare_locust.simulator.blocks import BLOCK_TOKENS
+from fairshare_locust.simulator.blocks import BLOCK_TOKENS, block_names
 from fairshare_locust.simulator.text import natural_length_tokens, prompt_seed
 from fairshare_locust.workload import PromptRequest, PromptSource, Tokenizer
 from fairshare_locust.workload.file import FileSource
@@ -43,15 +43,6 @@ class BlockNames:
         if first == self._next:
             return self.fresh(count)
         return tuple(range(first, first + count))
-
-    def chained(self, root: Hashable, tokens: list[str] | list[int], count: int) -> Blocks:
-        """Of a prompt of these tokens; prompts with different roots share nothing."""
-        names = []
-        chain = hash(root)
-        for start in range(0, count * BLOCK_TOKENS, BLOCK_TOKENS):
-            chain = hash((chain, *tokens[start : start + BLOCK_TOKENS]))
-            names.append(chain)
-        return tuple(names)
 
 
 class TenantPrompts:
@@ -118,6 +109,6 @@ class TenantPrompts:
             ids = [-1] * self._template_tokens
             for text in self._texts(request):
                 ids += self._tokenizer.ids(text)
-            return names.chained(self._root, ids, min(count, len(ids) // BLOCK_TOKENS))
+            return block_names(self._root, ids[:tokens])
         words = [""] * self._template_tokens + request.prompt.split(" ")
-        return names.chained(self._root, words, min(count, len(words) // BLOCK_TOKENS))
+        return block_names(self._root, words[:tokens])

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Many
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from fairshare_locust import __version__
 from fairshare_locust.profile.model import Sharing, SimulatorOptions
 from fairshare_locust.simulator.answer import AnswerFailedError, AnswerFormat, StreamedAnswer, WholeAnswer
-from fairshare_locust.simulator.blocks import BLOCK_TOKENS
+from fairshare_locust.simulator.blocks import block_names
 from fairshare_locust.simulator.device import Device
 from fairshare_locust.simulator.engine import Sequence
 from fairshare_locust.simulator.faults import Fault, fault_of
@@ -32,7 +32,7 @@ from fairshare_locust.simulator.request import TENANT_HEADER, GenerationRequest,
 from fairshare_locust.simulator.text import Script, Vocabulary, natural_length_tokens, prompt_seed
 from fairshare_locust.simulator.tgi_api import TgiApi
 
-__all__ = ["Simulator", "block_names"]
+__all__ = ["Simulator"]
 
 _MAX_BODY_BYTES = 64 * 2**20
 _INLINE_PROMPT_CHARACTERS = 1000  # tokenized at once: a thread costs more than these ~0.3 ms
@@ -346,16 +346,6 @@ def _length_tokens(sequence: Sequence) -> int:
     """How long an answer will be."""
     natural_tokens = sequence.stop_after_tokens
     return sequence.max_tokens if natural_tokens is None else min(sequence.max_tokens, natural_tokens)
-
-
-def block_names(root: Hashable, tokens: Many[int]) -> tuple[int, ...]:
-    """A name for each full block of a prompt: the same only where it, and all before it and the root, are."""
-    names = []
-    chain = hash(root)
-    for end in range(BLOCK_TOKENS, len(tokens) + 1, BLOCK_TOKENS):
-        chain = hash((chain, *tokens[end - BLOCK_TOKENS : end]))
-        names.append(chain)
-    return tuple(names)
 
 
 async def _interrupted(request: web.Request, whole: web.Response, fault: Fault) -> web.StreamResponse:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from fairshare_locust.arrival import Arrival, ArrivalQueue, RowTimes, Share, arrival_queue
+from fairshare_locust.arrival import REST_AFTER_FAILURE_S, Arrival, ArrivalQueue, RowTimes, Share, arrival_queue
 from fairshare_locust.parts import PhaseTimes
 from fairshare_locust.profile.arrivals import BatchArrival, ClosedArrival
 from fairshare_locust.profile.model import Tenant
@@ -22,9 +22,6 @@ from fairshare_locust.simulator.token_times import Stretch
 from fairshare_locust.workload import PromptRequest, PromptSource
 
 __all__ = ["Flight", "Held", "TenantSlots"]
-
-# As a slot of a closed loop rests after a failure in a run: one that spins would never let time go on.
-_BACK_OFF_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +168,7 @@ class TenantSlots:
             if held.request.turn is not None:
                 self._continue(flight, output_tokens, now_s)
         elif isinstance(self.tenant.arrival, ClosedArrival | BatchArrival):
-            self._rested_s[flight.slot] = flight.sent_s + _BACK_OFF_S
+            self._rested_s[flight.slot] = flight.sent_s + REST_AFTER_FAILURE_S
         self._ask((flight.slot,), now_s)
 
     def _continue(self, flight: Flight, output_tokens: int, now_s: float) -> None:

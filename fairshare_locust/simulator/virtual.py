@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from fairshare_locust import __version__
-from fairshare_locust.arrival import ArrivalQueue
+from fairshare_locust.arrival import ArrivalQueue, first_exhausted_s
 from fairshare_locust.attainment import Attainment
 from fairshare_locust.distributed.lost import due_by_schedule
 from fairshare_locust.errors import RunDirectoryError, ServingError
-from fairshare_locust.parts import LoadSpan, Part, PhaseTimes, absences
+from fairshare_locust.parts import LoadSpan, Part, PhaseTimes, absences, open_part, window_end
 from fairshare_locust.plan import Phase, apply_plan, phases_of, slots_of
 from fairshare_locust.profile import Profile, resolved_yaml
 from fairshare_locust.record import RecordStore, RequestRecord, RunDirectory
@@ -129,20 +129,20 @@ class VirtualRun:
         start_s = self._now_s
         times = PhaseTimes(self.profile, phase, start_s)
         if times.warmup is not None:
-            self._open_part(phase, times.warmup, measured=False)
+            open_part(self._parts, phase, times.warmup, measured=False)
         self._spans.append(LoadSpan(number, start_s, times.window.end_s))
         queues: dict[str, ArrivalQueue] = {}
         self._flights.prefix = phase.prefix
         if phase.requests is None:
             self._flights.phase_of = times.name_at
         else:
-            self._flights.phase_of = lambda due_s: times.name_at(due_s, _first_exhausted_s(queues))
+            self._flights.phase_of = lambda due_s: times.name_at(due_s, first_exhausted_s(queues.values()))
         for tenant in times.tenants:
             queues[tenant.id] = self._slots[tenant.id].begin(times, start_s)
         self._run_until(times.window.measure_s)
         end_s = times.window.end_s
         for part in times.parts:
-            self._open_part(phase, part, measured=bool(part.tenants))
+            open_part(self._parts, phase, part, measured=bool(part.tenants))
             if phase.requests is None:
                 self._run_until(part.end_s)
             else:
@@ -152,7 +152,7 @@ class VirtualRun:
     def _drain(self, phase: Phase, end_s: float) -> None:
         span = self._spans[-1]
         self._spans[-1] = replace(span, end_s=min(span.end_s, max(span.start_s, end_s)))
-        self._open_part(phase, Part("drain", end_s, math.inf, ()), measured=False)
+        open_part(self._parts, phase, Part("drain", end_s, math.inf, ()), measured=False)
         until_s = self._now_s + phase.drain_s
         while self._busy():
             if not self._go_on(until_s):
@@ -180,15 +180,10 @@ class VirtualRun:
                 if until_s == math.inf:  # nobody will ever ask for what is left
                     break
                 self._now_s = until_s
-        if not known_s:
-            return self._now_s
-        first = min(known_s, key=known_s.__getitem__)
-        if max(known_s.values()) > known_s[first]:
-            self.notes.append(
-                f"tenant {first!r} had its {phase.requests} requests first, {known_s[first]:.1f} s after t = 0; the "
-                "window ends there, with fewer requests of the others in it"
-            )
-        return min(known_s[first], self._now_s)
+        end_s, note = window_end(ends_s, phase.requests, self._now_s)
+        if note is not None:
+            self.notes.append(note)
+        return end_s
 
     def _breaks(self, phase: Phase, *, last: bool) -> bool:
         """Whether a tenant's SLO was broken in a phase that is over; if so, noted."""
@@ -198,22 +193,6 @@ class VirtualRun:
             end = "" if last else "; the phases after it are left out"
             self.notes.append(f"{phase.prefix.rstrip('/')}: {'; '.join(map(str, broken))}{end}")
         return bool(broken)
-
-    def _open_part(self, phase: Phase, part: Part, *, measured: bool) -> None:
-        """A part of a phase begins, the one before it ends."""
-        start_s = round(part.start_s, 6)
-        if self._parts and self._parts[-1]["end_s"] is None:
-            self._parts[-1]["end_s"] = start_s
-        self._parts.append(
-            {
-                "name": phase.prefix + part.name,
-                "start_s": start_s,
-                "end_s": None,
-                "measured": measured,
-                "tenants": list(part.tenants),
-                "load": phase.load,
-            }
-        )
 
     # --- time
 
@@ -320,9 +299,3 @@ class VirtualRun:
             if server not in servers:
                 servers.append(server)
         return servers
-
-
-def _first_exhausted_s(queues: Mapping[str, ArrivalQueue]) -> float:
-    """When the first of the tenants ran out of its number of requests; infinite while none has."""
-    ends_s = (queue.exhausted_s for queue in queues.values())
-    return min((end_s for end_s in ends_s if end_s is not None), default=math.inf)

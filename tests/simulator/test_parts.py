@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fairshare_locust.simulator.server import block_names
+from fairshare_locust.simulator.blocks import block_names
 from tests.forks import run_fork
 from tests.simulator.served import DEADLINE_S, MODULE, Served, read_until, serving
 
