@@ -1,8 +1,12 @@
-"""Metric: name, label, unit and formula of every number, said once; headers and hovers read them from here."""
+"""Metric: name, label, unit, formula, direction and source of every number, said once.
+
+Headers, hovers, comparisons and docs/metrics.md read them from here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["METRICS", "Metric"]
 
@@ -16,12 +20,20 @@ class Metric:
         label: its short name in tables and on axes.
         unit: "" for a ratio or a count.
         formula: what it is, in the stamps and names of a record.
+        direction: whether more of it is better or worse for a tenant or an operator; None where neither.
+        undefined: when there is none, in words; "" for one that always is.
+        source: who defined it, where it is not our own or plain.
+        function: where it is computed, as `module.function`.
     """
 
     name: str
     label: str
     unit: str
     formula: str
+    direction: Literal["higher", "lower"] | None = None
+    undefined: str = ""
+    source: str = ""
+    function: str = ""
 
 
 METRICS = {

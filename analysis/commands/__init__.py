@@ -1,0 +1,9 @@
+"""The commands of `python -m analysis`, one module each: `add` declares its arguments, `run` carries it out."""
+
+from __future__ import annotations
+
+from analysis.commands import merge, report
+
+__all__ = ["COMMANDS"]
+
+COMMANDS = (report, merge)
