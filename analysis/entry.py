@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.latency import Floats, Latency, describe
 from analysis.load import Profile
@@ -46,6 +48,15 @@ class Basis:
             chosen |= self.of_tenant(code) & window.contains(self.requests.scheduled_ns)
         return chosen
 
+    @cached_property
+    def _by_time(self) -> npt.NDArray[np.intp]:
+        return np.argsort(self.requests.scheduled_ns, kind="stable")
+
+    def in_time(self, chosen: Mask) -> npt.NDArray[np.intp]:
+        """Rows of the chosen requests, in the order in which they were due: shape (chosen,)."""
+        rows: npt.NDArray[np.intp] = self._by_time[chosen[self._by_time]]
+        return rows
+
     def tally(self, code: int, window: Window) -> Tally:
         """Counts of one tenant in a window."""
         missed_tokens, good_tokens = self.table.within(window)[code].tolist()
@@ -60,7 +71,8 @@ class Basis:
 
     def described(self, chosen: Mask) -> dict[str, Latency]:
         """Every latency of the chosen requests."""
-        return {name: describe(values[chosen]) for name, values in self.latencies.items()}
+        rows = self.in_time(chosen)
+        return {name: describe(values[rows]) for name, values in self.latencies.items()}
 
 
 def entry(counted: Tally, length_s: float, latencies: Mapping[str, Latency]) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.intervals import PERCENTILES, minimum_count, order_statistics, rank
+from analysis.intervals import BATCHES, PERCENTILES, design_effects, minimum_count, rank, woodruff
 from analysis.requests import NEVER, OK, Int64s, Mask, Requests
 
 __all__ = [
@@ -62,10 +64,19 @@ def _tpot_ms(requests: Requests) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Values with how often each occurs, in any order; most of a run's gaps are alike, so this stays small."""
+    """Values with how often each occurs, in any order; most of a run's gaps are alike, so this stays small.
+
+    Attributes:
+        batch: which of up to BATCHES batches of requests, in the order of time, it is from; -1 where that is not known.
+    """
 
     values: Floats
     counts: Int64s
+    batch: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
+
+    def __post_init__(self) -> None:
+        if len(self.batch) != len(self.values):
+            object.__setattr__(self, "batch", np.full(len(self.values), -1, np.int8))
 
     @classmethod
     def pooled(cls, samples: list[Sample]) -> Sample:
@@ -73,28 +84,51 @@ class Sample:
         return cls(
             np.concatenate([sample.values for sample in samples]) if samples else np.empty(0),
             np.concatenate([sample.counts for sample in samples]) if samples else np.empty(0, np.int64),
+            np.concatenate([sample.batch for sample in samples]) if samples else np.empty(0, np.int8),
         )
+
+
+def _batches(chosen: Mask) -> Iterator[tuple[int, slice]]:
+    """The requests from the first to the last chosen one in batches, by their rows: a file is in the order of time."""
+    rows = np.flatnonzero(chosen)
+    if not len(rows):
+        return
+    ends = np.unique(np.linspace(rows[0], rows[-1] + 1, BATCHES + 1).astype(np.int64)).tolist()
+    yield from enumerate(slice(first, last) for first, last in pairwise(ends))
 
 
 def icl_ms(requests: Requests, chosen: Mask) -> Sample:
     """Gaps between consecutive content chunks, pooled over the chosen requests."""
-    values, counts = np.unique(requests.gap_us[np.repeat(chosen, np.diff(requests.gap_start))], return_counts=True)
-    return Sample(values / 1e3, counts)
+    parts = []
+    for batch, rows in _batches(chosen):
+        starts = requests.gap_start[rows.start : rows.stop + 1]
+        gaps = requests.gap_us[starts[0] : starts[-1]][np.repeat(chosen[rows], np.diff(starts))]
+        values, counts = np.unique(gaps, return_counts=True)
+        parts.append(Sample(values / 1e3, counts, np.full(len(values), batch, np.int8)))
+    return Sample.pooled(parts)
 
 
 def itl_ms(requests: Requests, chosen: Mask) -> Sample:
     """Inter-token latency: a chunk of k tokens gives k samples of gap / k; requests that do not tell k give none."""
     telling = chosen & requests.tells_tokens
-    gaps = requests.gap_us[np.repeat(telling, np.diff(requests.gap_start))].astype(np.int64)
-    told = np.repeat(telling, np.diff(requests.chunk_start))
-    told[requests.chunk_start[:-1][telling]] = False  # no gap leads to the first chunk
-    tokens = requests.chunk_tokens[told]
-    bits = int(tokens.max(initial=0)).bit_length()
-    pairs, counts = np.unique((gaps << bits) | tokens, return_counts=True)
-    tokens_of_pair = pairs & ((1 << bits) - 1)
-    some = tokens_of_pair > 0
-    tokens_of_pair = tokens_of_pair[some]
-    return Sample((pairs[some] >> bits) / tokens_of_pair / 1e3, counts[some] * tokens_of_pair)
+    parts = []
+    for batch, rows in _batches(telling):
+        starts, chunk_starts = (
+            all_starts[rows.start : rows.stop + 1] for all_starts in (requests.gap_start, requests.chunk_start)
+        )
+        own = telling[rows]
+        gaps = requests.gap_us[starts[0] : starts[-1]][np.repeat(own, np.diff(starts))].astype(np.int64)
+        told = np.repeat(own, np.diff(chunk_starts))
+        told[chunk_starts[:-1][own] - chunk_starts[0]] = False  # no gap leads to the first chunk
+        tokens = requests.chunk_tokens[chunk_starts[0] : chunk_starts[-1]][told]
+        bits = int(tokens.max(initial=0)).bit_length()
+        pairs, counts = np.unique((gaps << bits) | tokens, return_counts=True)
+        tokens_of_pair = pairs & ((1 << bits) - 1)
+        some = tokens_of_pair > 0
+        tokens_of_pair = tokens_of_pair[some]
+        values = (pairs[some] >> bits) / tokens_of_pair / 1e3
+        parts.append(Sample(values, counts[some] * tokens_of_pair, np.full(len(values), batch, np.int8)))
+    return Sample.pooled(parts)
 
 
 @dataclass(frozen=True)
@@ -121,16 +155,20 @@ class Latency:
 def describe(values: Floats | Sample, *, failed: int = 0) -> Latency:
     """Nearest-rank percentiles of raw values, with 95 % order-statistic intervals.
 
+    The intervals allow for what values close in time have in common, as far as they are given in that order and are
+    enough to tell: 20, or a Sample of 10 batches. See `intervals.design_effects`.
+
     Args:
-        values: shape (n,) in ms, NaN = left out; or a Sample.
-        failed: so many more samples of +inf.
+        values: shape (n,) in ms, in the order of time, NaN = left out; or a Sample.
+        failed: so many more samples of +inf, at times that are not known.
     """
     if isinstance(values, Sample):
         order = np.argsort(values.values)
         ordered, last_rank = values.values[order], np.cumsum(values.counts[order])
         total = float(np.dot(values.values, values.counts))
     else:
-        ordered = np.sort(values[~np.isnan(values)])
+        values = values[~np.isnan(values)]
+        ordered = np.sort(values)
         last_rank = np.arange(1, len(ordered) + 1)
         total = float(ordered.sum())
     finite = int(last_rank[-1]) if len(last_rank) else 0
@@ -143,14 +181,37 @@ def describe(values: Floats | Sample, *, failed: int = 0) -> Latency:
             return float("inf")
         return float(ordered[np.searchsorted(last_rank, position)])
 
-    intervals = {name: order_statistics(per_mille, count) for name, per_mille in PERCENTILES.items()}
+    percentiles = {name: at(rank(per_mille, count)) for name, per_mille in PERCENTILES.items()}
+    effects = _effects(values, [value for value in percentiles.values() if value is not None])
+    intervals = {
+        name: woodruff(per_mille, count, effect)
+        for (name, per_mille), effect in zip(PERCENTILES.items(), effects, strict=True)
+    }
     return Latency(
         count=count,
         mean=None if not count else float("inf") if failed else total / count,
-        percentiles={name: at(rank(per_mille, count)) for name, per_mille in PERCENTILES.items()},
+        percentiles=percentiles,
         ci95={name: (at(lower), at(upper)) for name, (lower, upper) in intervals.items()},
         certified={name: count >= minimum_count(per_mille) for name, per_mille in PERCENTILES.items()},
     )
+
+
+_FEWEST_TOLD = 2 * BATCHES
+
+
+def _effects(values: Floats | Sample, percentiles: list[float]) -> list[float]:
+    """The design effect at each percentile; 1 where values are too few, or their order is not known."""
+    if isinstance(values, Sample):
+        known = bool(len(values.batch)) and values.batch.min() == 0 and values.batch.max() == BATCHES - 1
+        if known and percentiles:
+            sizes = np.bincount(values.batch, values.counts, BATCHES)
+            below = [np.bincount(values.batch, values.counts * (values.values <= q), BATCHES) for q in percentiles]
+            return design_effects(np.array(below), sizes)
+    elif len(values) >= _FEWEST_TOLD:
+        ends = np.linspace(0, len(values), BATCHES + 1).astype(np.int64)
+        below = [np.add.reduceat(values <= q, ends[:-1], dtype=np.int64) for q in percentiles]
+        return design_effects(np.array(below), np.diff(ends))
+    return [1.0] * len(PERCENTILES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from analysis.locust_csv import LocustCsv, read_locust_csv
 from analysis.requests import Requests, read_requests
+from analysis.slowdown import SoloRuns
 from analysis.telemetry import Telemetry, read_telemetry
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RunDirectory
 
 __all__ = [
-    "LocustCounts",
     "Phase",
     "Profile",
     "Run",
@@ -76,7 +77,11 @@ def phase_of(part: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The part of the resolved profile that the numbers depend on, and what it wants sampled."""
+    """The part of the resolved profile that the numbers depend on, and what it wants sampled.
+
+    Attributes:
+        slices: of tenants that own a slice of the GPU, its share of the compute.
+    """
 
     tenants: tuple[Tenant, ...]
     fairness_window_s: float = 5.0
@@ -84,16 +89,9 @@ class Profile:
     output_weight: float = 2.0
     gpu_hour_usd: float | None = None
     gpus: int = 1
+    slices: Mapping[str, float] = field(default_factory=dict)
     samples_gpu: bool = True
     samples_server: bool = True
-
-
-@dataclass(frozen=True)
-class LocustCounts:
-    """Locust's own count of a tenant's requests, and of those that failed."""
-
-    requests: int
-    failures: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +103,15 @@ class Run:
     profile: Profile
     phases: tuple[Phase, ...]
     requests: Requests
-    locust: dict[str, LocustCounts] | None
+    locust: LocustCsv | None
     telemetry: Telemetry
+    solo: SoloRuns = field(default_factory=SoloRuns)
+
+    @property
+    def known_until_s(self) -> float:
+        """The end of the run, or the last that is known of one that did not end."""
+        ended_s = self.info.get("ended_s")
+        return self.requests.last_stamp_ns / 1e9 if ended_s is None or self.state == "running" else float(ended_s)
 
     @property
     def state(self) -> str:
@@ -124,23 +129,33 @@ def open_run(path: Path) -> RunDirectory:
     return directory
 
 
-def load_run(path: Path, progress: Callable[[float], None] = lambda _: None) -> Run:
+def load_run(
+    path: Path, progress: Callable[[float], None] = lambda _: None, *, solo: Sequence[Path] | None = None
+) -> Run:
     """Read a run directory, complete or not.
 
-    Raises RunDirectoryError when it is none, or one of its files can't be understood.
+    Args:
+        solo: run directories in which its tenants were alone, to compare with; None: the one that its `run.json`
+            names, if it is there.
+
+    Raises RunDirectoryError when it is none, or one of its files can't be understood, or a solo run is of other work.
     """
+    from analysis.solo import read_solo, told_solo  # which reads solo runs by way of this module
+
     open_run(path)
     directory = RunDirectory(path.resolve())
     info = directory.read_run()
     profile = read_profile(directory.profile)
+    alone = read_solo(directory, info, solo) if solo is not None else told_solo(directory, info)
     return Run(
         path=directory.path,
         info=info,
         profile=profile,
         phases=_phases(directory.run_json, info),
         requests=read_requests(directory.requests, [tenant.id for tenant in profile.tenants], progress),
-        locust=_read_locust(directory.path / "locust_stats.csv", [tenant.id for tenant in profile.tenants]),
+        locust=read_locust_csv(directory.locust_csv_prefix),
         telemetry=read_telemetry(directory.path, info.get("telemetry")),
+        solo=alone,
     )
 
 
@@ -161,6 +176,7 @@ def read_profile(path: Path) -> Profile:
             output_weight=float(weights.get("output", 2.0)),
             gpu_hour_usd=cost.get("gpu_hour_usd"),
             gpus=int(cost.get("gpus", 1)),
+            slices=_slices(content.get("deployment") or {}, [str(tenant["id"]) for tenant in content["tenants"]]),
             samples_gpu=sampled.get("nvml") != "never" or bool(sampled.get("dcgm_url") or sampled.get("agent_url")),
             samples_server=sampled.get("server_metrics") != "never",
         )
@@ -178,6 +194,26 @@ def _tenant(content: dict[str, Any]) -> Tenant:
     return Tenant(id=str(content["id"]), weight=float(content.get("weight", 1.0)), slo=slo if promised else None)
 
 
+def _slices(deployment: Mapping[str, Any], tenants: Sequence[str]) -> dict[str, float]:
+    """Each tenant's own share of the GPU's compute: sevenths of a MIG slice, or what its cap makes it.
+
+    Only where the profile says it: which MIG profiles a deployment chooses by itself is not known here.
+    """
+    simulator = deployment.get("simulator") or {}
+    if deployment.get("sharing") == "mig":
+        named = {tenant: _SEVENTHS.match(str(name)) for tenant, name in (simulator.get("mig") or {}).items()}
+        return {tenant: int(found[1]) / 7 for tenant, found in named.items() if found}
+    if deployment.get("sharing") == "mig_emulated":
+        given = {tenant: float(percent) / 100 for tenant, percent in (simulator.get("sm_percent") or {}).items()}
+        others = [tenant for tenant in tenants if tenant not in given]
+        left = 1 - sum(given.values())
+        return given | dict.fromkeys(others, left / len(others) if others else 0.0)
+    return {}
+
+
+_SEVENTHS = re.compile(r"(?:\d+c\.)?(\d)g\.")
+
+
 def _phases(path: Path, info: dict[str, Any]) -> tuple[Phase, ...]:
     try:
         return tuple(
@@ -193,22 +229,3 @@ def _phases(path: Path, info: dict[str, Any]) -> tuple[Phase, ...]:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunDirectoryError(f"{path}: phases can't be understood: {type(error).__name__}: {error}") from error
-
-
-def _read_locust(path: Path, tenants: list[str]) -> dict[str, LocustCounts] | None:
-    """Locust's counts per tenant; its TTFT and TPOT rows are no requests of their own."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            counts = dict.fromkeys(tenants, LocustCounts(0, 0))
-            for row in csv.DictReader(file):
-                name = row["Name"]
-                if name in counts and row["Type"] not in ("TTFT", "TPOT"):
-                    counts[name] = LocustCounts(
-                        counts[name].requests + int(row["Request Count"]),
-                        counts[name].failures + int(row["Failure Count"]),
-                    )
-            return counts
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise RunDirectoryError(f"{path} can't be read: {error}") from error

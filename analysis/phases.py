@@ -11,6 +11,7 @@ from analysis.entry import Basis, entry, slo_broken
 from analysis.fairness import Gaps, indices, shares
 from analysis.load import Phase
 from analysis.rates import Tally
+from analysis.uncertainty import attainment_ci95, cells_of
 from analysis.window import Window, Windows
 
 __all__ = ["by_load", "by_part", "span_of"]
@@ -76,12 +77,15 @@ def _tenants(basis: Basis, part: Phase, window: Window) -> tuple[dict[str, Any],
 
 def by_load(basis: Basis, load: float, windows: Windows) -> dict[str, Any]:
     """The entry of each tenant over all parts at one load."""
-    tenants = {}
+    tenants, cells = {}, cells_of(windows)
     for code, (tenant, window) in enumerate(zip(basis.profile.tenants, windows.tenants, strict=True)):
         if window:
             counted = basis.tally(code, window)
             latencies = basis.described(basis.scheduled([(code, window)]))
-            tenants[tenant.id] = _judged(basis, code, counted, entry(counted, window.length_s, latencies))
+            tenants[tenant.id] = {
+                **_judged(basis, code, counted, entry(counted, window.length_s, latencies)),
+                "ci95": {"slo_attainment": list(attainment_ci95(basis, code, window, cells))},
+            }
     return {"load": load, "phases": list(windows.phases), "tenants": tenants}
 
 

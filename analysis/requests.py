@@ -54,6 +54,7 @@ _COLUMNS = pa.schema(
         ("tenant", pa.string()),
         ("phase", pa.string()),
         ("worker", pa.int64()),
+        ("index", pa.int64()),
         *((stamp, pa.float64()) for stamp in _STAMPS),
         ("outcome", pa.string()),
         ("status", pa.int64()),
@@ -99,6 +100,7 @@ class Requests:
 
     Attributes:
         tenant, phase, worker: index into the profile's tenants, into `phases`, of the load process.
+        index: place in the tenant's schedule, from 0 in each phase; -1 where null.
         outcome: index into OUTCOMES. tokens_from: index into TOKEN_SOURCES, -1 where no token came.
         input_tokens, output_tokens, requested_tokens: 0 where null.
         gap_us: gaps between content chunks; request i has gap_us[gap_start[i]:gap_start[i + 1]].
@@ -114,6 +116,7 @@ class Requests:
     tenant: npt.NDArray[np.int16]
     phase: npt.NDArray[np.int16]
     worker: Int32s
+    index: Int32s
     outcome: npt.NDArray[np.int8]
     scheduled_ns: Int64s
     sent_ns: Int64s
@@ -296,6 +299,7 @@ class _Reader:
             columns[name] = self._encode(table, name, slab).astype(dtype)
         for stamp in _STAMPS:
             columns[stamp.removesuffix("_s") + "_ns"] = _nanoseconds(table.column(stamp))
+        columns["index"] = _filled(table.column("index"), -1).astype(np.int32)
         columns["gap_us"], columns["gaps"] = _flatten(table.column("chunk_gap_us"))
         columns["chunk_tokens"], columns["told"] = _flatten(table.column("chunk_tokens"))
         got_token = columns["first_token_ns"] != NEVER
@@ -361,6 +365,7 @@ class _Reader:
             tenant=whole("tenant", np.int16),
             phase=phase,
             worker=whole("worker", np.int32),
+            index=whole("index", np.int32),
             outcome=whole("outcome", np.int8),
             scheduled_ns=whole("scheduled_ns", np.int64),
             sent_ns=whole("sent_ns", np.int64),

@@ -15,20 +15,28 @@ import orjson
 
 from analysis import health, rates
 from analysis.capacity import Trial, best_trial, trial, why_best
-from analysis.cost import cost_of
-from analysis.entry import Basis, entry
+from analysis.comparable import comparable, observe, solo_warnings
+from analysis.conditions import conditions
+from analysis.cost import Cost, cost_of, idle_share, joules_per_output_token, shares_of_service
+from analysis.entry import Basis, entry, slo_broken
 from analysis.fairness import Gaps, Indices, gaps, indices, shares, starvation
 from analysis.gpu import describe_gpu
+from analysis.interference import Interference, interference
 from analysis.latency import ADJUSTED, Curve, Floats, Latency, Sample, curve, describe, icl_ms, itl_ms, per_request_ms
 from analysis.load import Phase, Run, Slo, phase_of
+from analysis.locust_check import describe_locust
 from analysis.phases import by_load, by_part, span_of
+from analysis.report.answer import answer
 from analysis.requests import OK, TOKEN_SOURCES, Int64s, Mask, Requests
 from analysis.server import describe_server, tenants_of
 from analysis.service import ServiceCurve, service_curve
 from analysis.sessions import sessions
+from analysis.steady import describe_steady, edges_of, whole_load
 from analysis.timeline import edges_every, spans_between, timeline
 from analysis.tokens import tabulate
 from analysis.traces import Trace, traces
+from analysis.uncertainty import add_intervals, cells_of
+from analysis.waterfall import Waterfall, waterfall
 from analysis.window import Window, Windows, find_windows, measured_parts, parts_by_load
 from analysis.workers import Sent, compare, describe_workers
 from fairshare_locust.record.record import OUTCOMES
@@ -68,6 +76,7 @@ class Curves:
 
     Attributes:
         sub_windows_s: start and end of each stretch of the fairness series.
+        waterfall: the requests around the longest wait for a first token in the window; None without one.
     """
 
     ttft_scheduled: tuple[Curve, ...]
@@ -77,6 +86,7 @@ class Curves:
     phases: tuple[Span, ...]
     sub_windows_s: tuple[tuple[float, float], ...]
     traces: tuple[Trace, ...]
+    waterfall: Waterfall | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +144,7 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def summarise(run: Run, progress: Callable[[float], None] = lambda _: None) -> Summary:
     """All numbers of a run. `progress` is told the share of the work that is done."""
     requests, profile = run.requests, run.profile
-    known_until_s = _known_until_s(run)
+    known_until_s = run.known_until_s
     end_ns = _end_ns(run, known_until_s)
     latencies = per_request_ms(requests)
     met = rates.met_slos(requests, profile.tenants, latencies)
@@ -145,9 +155,21 @@ def summarise(run: Run, progress: Callable[[float], None] = lambda _: None) -> S
     choice = _choose(run, parts, met)
     windows = choice.windows
     sub_windows = windows.common.sub_windows(profile.fairness_window_s)
+    cells = cells_of(windows)
+    settled = whole_load(run.phases, parts)
+    load_edges = edges_of(cells if settled else ())
     drawn_edges = _drawn_edges(end_ns)
     series_edges = edges_every(profile.fairness_window_s, end_ns)
-    spans = [*map(span_of, parts), *sub_windows, *spans_between(drawn_edges), *spans_between(series_edges)]
+    compared = comparable(conditions(run.phases, parts), windows.phases, run.solo.sides)
+    spans = [
+        *map(span_of, parts),
+        *sub_windows,
+        *spans_between(drawn_edges),
+        *spans_between(series_edges),
+        *compared.spans(),
+        *cells,
+        *spans_between(load_edges),
+    ]
     table = tabulate(requests, len(profile.tenants), met, [Window((span,)) for span in spans])
     basis = Basis(requests, profile, latencies, met, table)
     progress(0.3)
@@ -163,33 +185,48 @@ def summarise(run: Run, progress: Callable[[float], None] = lambda _: None) -> S
     progress(0.8)
     output_tokens = float(table.within(windows.measured).sum())
     own_parts = [span for part in parts for span in windows.measured.intersect(Window((span_of(part),))).spans]
+    observed = observe(run, basis, compared)
+    slowed = interference(observed)
     server = describe_server(run.telemetry, basis, windows, own_parts)
-    content = {
+    gpu = describe_gpu(
+        run.telemetry,
+        windows.measured,
+        output_tokens,
+        gpus=profile.gpus,
+        simulated=_all_simulated(run),
+        tenants_of=partial(tenants_of, basis),
+    )
+    content: dict[str, Any] = {
         "schema": SCHEMA,
         "run": {**_run(run), **_processes(run, basis, windows)},
         "verdict": _verdict(run, windows, known_until_s, described, server).as_json(),
         "window": _window(run, choice, basis),
         "tenants": tenants,
         "totals": totals,
-        "fairness": _fairness(basis, windows, gaps_in, sub_windows),
+        "fairness": _with_progress(_fairness(basis, windows, gaps_in, sub_windows), slowed),
         "phases": by_part(basis, parts, gaps_in),
         "timeline": timeline(basis, series_edges),
-        "interference": None,
-        "gpu": describe_gpu(
-            run.telemetry,
-            windows.measured,
-            output_tokens,
-            gpus=profile.gpus,
-            simulated=_all_simulated(run),
-            tenants_of=partial(tenants_of, basis),
-        ),
+        "interference": slowed.content if slowed else None,
+        "gpu": _with_tenants(gpu, basis, windows),
         "server": server,
         "cost": _cost(basis, windows),
+        "locust": describe_locust(run, latencies),
         "sources": _sources(run),
     }
+    add_intervals(content, basis, windows, cells)
+    content["steady"] = describe_steady(basis, settled, load_edges) if settled else None
+    for key, value in (("locust", None), ("warnings", _warnings(content))):
+        content.setdefault(key, value)
+    content["warnings"] += solo_warnings(run, observed, slowed, compared.load)
+    content["answer"] = answer(content)
     progress(1.0)
     curves = _curves(run, basis, windows, drawn_edges, sub_windows)
     return Summary(content, curves, tuple(tenant.slo for tenant in profile.tenants))
+
+
+def _warnings(content: Mapping[str, Any]) -> list[str]:
+    """All that a reader should be told before the numbers and that makes no run suspect, in this order."""
+    return [line for key in ("steady", "locust") for line in (content.get(key) or {}).get("warnings", ())]
 
 
 @dataclass(frozen=True)
@@ -238,12 +275,6 @@ def simulated_how(run: Mapping[str, Any]) -> str | None:
     if not run["simulated"]:
         return None
     return "simulated, virtual time" if run.get("time") == "virtual" else "simulated server, no GPU"
-
-
-def _known_until_s(run: Run) -> float:
-    """The end of the run, or the last that is known of one that did not end."""
-    ended_s = run.info.get("ended_s")
-    return run.requests.last_stamp_ns / 1e9 if ended_s is None or run.state == "running" else float(ended_s)
 
 
 def _all_simulated(run: Run) -> bool:
@@ -342,6 +373,7 @@ def _tenants(
             **entry(counted, window.length_s, statistics),
             "makespan_tokens_per_s": rates.makespan_tokens_per_s(requests, basis.of_tenant(code)),
             "starvation_s_max": starved[-1],
+            "slo_broken": slo_broken(counted.slo_attainment, tenant.slo.attainment if tenant.slo else 0.0),
         }
         contents[tenant.id]["itl_ms"]["share_of_requests"] = _telling_share(requests, chosen)
         described.append(_Described(counted, statistics["send_lag_ms"], statistics["ttft_ms"]))
@@ -355,6 +387,7 @@ def _tenants(
         ),
         "makespan_tokens_per_s": rates.makespan_tokens_per_s(requests, np.ones(len(requests), np.bool_)),
         "starvation_s_max": _largest(starved),
+        "slo_broken": None,
     }
     totals["itl_ms"]["share_of_requests"] = _telling_share(requests, pooled)
     return contents, totals, described
@@ -362,13 +395,13 @@ def _tenants(
 
 def _latencies(basis: Basis, chosen: Mask, icl: Sample, itl: Sample) -> dict[str, Latency]:
     """Every latency of the chosen requests; `_adjusted` counts each failed one as +inf."""
-    ok = chosen & (basis.requests.outcome == OK)
-    failed = int(chosen.sum() - ok.sum())
+    rows = basis.in_time(chosen)
+    failed = basis.requests.outcome[rows] != OK
     return {
         **basis.described(chosen),
         "icl_ms": describe(icl),
         "itl_ms": describe(itl),
-        **{f"{name}_adjusted": describe(basis.latencies[name][ok], failed=failed) for name in ADJUSTED},
+        **{f"{name}_adjusted": describe(np.where(failed, np.inf, basis.latencies[name][rows])) for name in ADJUSTED},
     }
 
 
@@ -401,6 +434,15 @@ def _fairness(
     }
 
 
+def _with_progress(fairness: dict[str, Any] | None, slowed: Interference | None) -> dict[str, Any] | None:
+    """Fairness of progress beside the other indices; undefined without every tenant alone."""
+    if fairness is None:
+        return None
+    progress = slowed.jain_progress if slowed else None
+    intervals = fairness.get("ci95", {}) | ({"jain_progress": list(progress.ci95)} if progress else {})
+    return {**fairness, "jain_progress": progress.value if progress else None, "ci95": intervals}
+
+
 def _largest(values: Sequence[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
@@ -410,29 +452,54 @@ def _cost(basis: Basis, windows: Windows) -> dict[str, Any] | None:
     profile = basis.profile
     if profile.gpu_hour_usd is None:
         return None
+    slices = [profile.slices.get(tenant.id) for tenant in profile.tenants]
+    by_slice = [part for part in slices if part is not None]
 
-    def cost_in(window: Window) -> tuple[float | None, tuple[float | None, ...]]:
+    def cost_in(window: Window) -> Cost:
         got = shares(basis.requests, profile, basis.table, basis.met, window.spans).together()
-        cost = cost_of(
+        return cost_of(
             profile.gpu_hour_usd or 0.0,
             profile.gpus,
             window.length_s,
             got.tokens[:, 0].tolist(),
             got.service[:, 0].tolist(),
+            by_slice if len(by_slice) == len(slices) else None,
         )
-        return cost.total, cost.tenants
 
-    if windows.common:
-        total, tenants = cost_in(windows.common)
-    else:
-        total = cost_in(windows.whole)[0]
-        tenants = tuple(cost_in(window)[1][code] for code, window in enumerate(windows.tenants))
+    whole = cost_in(windows.measured)
+    own = [(whole if windows.common else cost_in(window)) for window in windows.tenants]
+    idle = idle_share(basis.requests, windows.measured)
+    names = [tenant.id for tenant in profile.tenants]
     return {
         "gpu_hour_usd": profile.gpu_hour_usd,
         "gpus": profile.gpus,
-        "cost_per_million_output_tokens": total,
-        "tenants": {tenant.id: cost for tenant, cost in zip(profile.tenants, tenants, strict=True)},
+        "cost_per_million_output_tokens": whole.total,
+        "tenants": {name: own[code].tenants[code] for code, name in enumerate(names)},
+        "shared_by": "slice" if len(by_slice) == len(slices) else "service",
+        "window_usd": whole.window_usd,
+        "idle_usd": None if idle is None or whole.window_usd is None else idle * whole.window_usd,
+        "idle_share": idle,
+        "tenants_usd": {name: own[code].tenants_usd[code] for code, name in enumerate(names)},
     }
+
+
+def _with_tenants(gpu: dict[str, Any] | None, basis: Basis, windows: Windows) -> dict[str, Any] | None:
+    """Energy of each tenant by its share of unweighted service; undefined where the tenants never ran together.
+
+    A tenant alone has the GPU's energy of its own phase, which is not known apart.
+    """
+    if gpu is None:
+        return None
+    window = windows.common
+    got = shares(basis.requests, basis.profile, basis.table, basis.met, window.spans).together()
+    joules: dict[str, float | None] = {}
+    per_token: dict[str, float | None] = {}
+    parts = shares_of_service(got.service[:, 0].tolist())
+    for code, (tenant, part) in enumerate(zip(basis.profile.tenants, parts, strict=True)):
+        own = None if part is None or gpu["energy_j"] is None else gpu["energy_j"] * part
+        joules[tenant.id] = own
+        per_token[tenant.id] = joules_per_output_token(own, float(got.tokens[code, 0]))
+    return {**gpu, "tenants_energy_j": joules, "tenants_joules_per_output_token": per_token}
 
 
 def _verdict(
@@ -476,7 +543,7 @@ def _sources(run: Run) -> dict[str, Any]:
         by_outcome = np.bincount(requests.outcome[of_tenant], minlength=len(OUTCOMES))
         by_phase = np.bincount(requests.phase[of_tenant], minlength=len(requests.phases))
         by_source = np.bincount(requests.tokens_from[of_tenant] + 1, minlength=len(TOKEN_SOURCES) + 1)[1:]
-        counts = run.locust[tenant.id] if run.locust is not None else None
+        counts = run.locust.counts(tenant.id) if run.locust is not None else None
         records = int(of_tenant.sum())
         tenants[tenant.id] = {
             "records": records,
@@ -561,4 +628,7 @@ def _curves(
         ),
         sub_windows_s=tuple((start / 1e9, end / 1e9) for start, end in sub_windows),
         traces=traces(run.telemetry, Window(((0, int(edges_ns[-1])),))),
+        waterfall=waterfall(
+            basis.requests, basis.latencies["ttft_scheduled_ms"], basis.scheduled(enumerate(windows.tenants))
+        ),
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.commands import merge, report
+from analysis.commands import compare, merge, metrics, publish, report
 
 __all__ = ["COMMANDS"]
 
-COMMANDS = (report, merge)
+COMMANDS = (report, compare, merge, metrics, publish)

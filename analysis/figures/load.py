@@ -8,16 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from analysis.figures.counts import counted
 from analysis.figures.scale import log_ms
-from analysis.figures.style import legend, new_figure, no_data, shown, tenant_line
+from analysis.figures.style import interval_bars, legend, new_figure, no_data, shown, tenant_line
 from analysis.metrics import METRICS
 from analysis.summary import Summary
 
 NAME = "load"
 TITLE = "SLO attainment and tail against load"
 CAPTION = (
-    "Each load multiplies the profile's rates and concurrency; dotted: the attainment, or the TTFT, that the tenant's "
-    "SLO asks for; a hollow mark rests on too few requests."
+    "Each load multiplies the profile's rates and concurrency. Dotted across: the attainment, or the TTFT, that the "
+    "tenant's SLO asks for; bars: 95 % intervals, dotted where the requests do not reach that far; a hollow mark rests "
+    "on too few requests; n: requests scheduled at each load."
 )
 
 
@@ -44,7 +46,10 @@ def _attainment(axes: Axes, summary: Summary) -> None:
         if slo is None or all(math.isnan(share) for share in shares):
             continue
         line = tenant_line(index)
-        axes.plot([load for load, _ in points], shares, marker="o", ms=4, label=shown(tenant), **line)
+        label = f"{shown(tenant)} ({counted(entry['scheduled'] for _, entry in points)})"
+        axes.plot([load for load, _ in points], shares, marker="o", ms=4, label=label, **line)
+        intervals = [(entry.get("ci95") or {}).get("slo_attainment") or (None, None) for _, entry in points]
+        interval_bars(axes, [load for load, _ in points], shares, intervals, color=line["color"])
         axes.axhline(slo.attainment, color=line["color"], linestyle=(0, (1, 2)), linewidth=1)
     if not axes.lines:
         no_data(axes, "no tenant has an SLO")
@@ -64,10 +69,19 @@ def _wait(axes: Axes, summary: Summary) -> None:
             for one in loads
             if tenant in one["tenants"] and one["tenants"][tenant][metric.name]["count"]
         ]
+        scheduled = [one["tenants"][tenant]["scheduled"] for one in loads if tenant in one["tenants"]]
         if not points:
             continue
         line = tenant_line(index)
-        axes.plot([load for load, _ in points], [wait["p99"] for _, wait in points], label=shown(tenant), **line)
+        label = f"{shown(tenant)} ({counted(scheduled)})"
+        axes.plot([load for load, _ in points], [wait["p99"] for _, wait in points], label=label, **line)
+        interval_bars(
+            axes,
+            [load for load, _ in points],
+            [wait["p99"] for _, wait in points],
+            [wait["ci95"]["p99"] for _, wait in points],
+            color=line["color"],
+        )
         for load, wait in points:
             face = line["color"] if wait["certified"]["p99"] else "white"
             axes.plot(load, wait["p99"], "o", ms=4, mfc=face, mec=line["color"], mew=1)

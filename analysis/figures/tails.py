@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis.figures.scale import log_ms
-from analysis.figures.style import legend, new_figure, no_data, shown, tenant_line
+from analysis.figures.style import interval_bars, legend, new_figure, no_data, shown, tenant_line
 from analysis.intervals import PERCENTILES
 from analysis.latency import Curve
 from analysis.metrics import METRICS
@@ -18,12 +19,14 @@ from analysis.summary import Summary
 NAME = "latency_tails"
 TITLE = "Latency percentiles"
 CAPTION = (
-    "Latency at each percentile, the tail drawn out; a filled mark rests on enough requests, "
-    "a hollow one is indicative. Requests without the value (failures) are not in it."
+    "Latency at each percentile, the tail drawn out, with 95 % intervals of the marked ones, dotted where the requests "
+    "do not reach that far; a filled mark rests on enough requests, a hollow one is indicative. Requests without the "
+    "value (failures) are not in it."
 )
 
 _TICKS = {"0": 0.0, "50": 0.5, "90": 0.9, "99": 0.99, "99.9": 0.999}
 _HIGHEST = 0.999
+_APART = 1.03  # from one tenant's interval to the next one's
 
 
 def draw(summary: Summary) -> Figure:
@@ -58,12 +61,7 @@ def _panel(axes: Axes, summary: Summary, name: str, curves: tuple[Curve, ...]) -
             label=f"{shown(tenant)} (n = {curve.count:,})",
             **line,
         )
-        for percentile, per_mille in PERCENTILES.items():
-            value = entry[name][percentile]
-            if value is not None:
-                certified = entry[name]["certified"][percentile]
-                face = line["color"] if certified else "white"
-                axes.plot(_position(per_mille / 1000), value, "o", ms=4, mfc=face, mec=line["color"], mew=1)
+        _marks(axes, entry[name], line["color"], beside=_APART ** (index - (len(curves) - 1) / 2))
     axes.set_xscale("log")
     axes.set_xlim(1, 1300)
     axes.xaxis.set_major_locator(FixedLocator([_position(share) for share in _TICKS.values()]))
@@ -73,6 +71,25 @@ def _panel(axes: Axes, summary: Summary, name: str, curves: tuple[Curve, ...]) -
     axes.set_ylabel(f"{metric.label} [{metric.unit}]")
     axes.set_yscale("log")
     log_ms(axes.yaxis)
+
+
+def _marks(axes: Axes, latency: dict[str, Any], colour: str, *, beside: float) -> None:
+    """A mark at each percentile, and its interval `beside` it: those of several tenants would lie on each other."""
+    known = [name for name in PERCENTILES if latency[name] is not None and math.isfinite(latency[name])]
+    places = {name: float(_position(PERCENTILES[name] / 1000)) for name in known}
+    intervals = [(*(end if _finite(end) else None for end in latency["ci95"][name]),) for name in known]
+    interval_bars(
+        axes, [beside * place for place in places.values()], [latency[name] for name in known], intervals, color=colour
+    )
+    for certified, face in ((True, colour), (False, "white")):
+        some = [name for name in known if latency["certified"][name] == certified]
+        axes.plot(
+            [places[name] for name in some], [latency[name] for name in some], "o", ms=4, mfc=face, mec=colour, mew=1
+        )
+
+
+def _finite(end: float | None) -> bool:
+    return end is not None and math.isfinite(end)
 
 
 def _position(share: Any) -> Any:

@@ -1,17 +1,17 @@
-"""The summary as one self-contained page: figures inside, no script, nothing loaded from elsewhere."""
+"""The summary as one self-contained page: figures, style and script inside, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
 import base64
+import datetime
 from collections.abc import Iterable
 from typing import Any
 
-import jinja2
-
 from analysis.figures import Picture
 from analysis.intervals import PERCENTILES
-from analysis.metrics import METRICS
-from analysis.report import numbers, phases, processes, telemetry
+from analysis.metrics import METRICS, Metric
+from analysis.report import costs, interference, locust, numbers, phases, processes, telemetry, warmup
+from analysis.report.environment import environment
 from analysis.summary import Summary
 
 __all__ = ["page"]
@@ -38,42 +38,45 @@ _LATENCIES = (
     "e2e_ms",
     "send_lag_ms",
 )
+_RATIOS = ("jain_throughput", "jain_service", "jain_demand", "jain_progress", "attainment_gap")
 _ADJUSTED_NOTE = "every failed request counted as +inf"
 
 
 def page(summary: Summary, pictures: Iterable[Picture]) -> str:
     """`report.html`. Whatever comes from the run is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": numbers.number,
-        "count": numbers.count,
-        "ratio": numbers.ratio,
-        "share": numbers.share,
-        "percentile": numbers.percentile,
+    templates = environment()
+    templates.filters |= {
         "interval": _interval,
+        "spread": _spread,
+        "moment": _moment,
         "failures_beside_valid": numbers.failures_beside_valid,
     }
     content = summary.content
-    return environment.get_template("template.html").render(
+    compared = content["interference"]
+    return templates.get_template("template.html").render(
         **content,
-        metrics=METRICS,
         rates=[METRICS[name] for name in _RATES],
         rows=_rows(content),
         latencies=list(_latency_groups(content)),
         headline=_HEADLINE,
         percentiles=list(PERCENTILES),
         fairness_rows=_fairness_rows(content["fairness"]),
+        compared=interference.compared(compared) if compared else "",
+        slowdown_columns=[(METRICS[name], rank) for name, rank in interference.COLUMNS],
+        slowdowns=list(interference.rows(compared)) if compared else [],
+        interference_totals=list(interference.totals(compared)) if compared else [],
+        matrix_rows=list(interference.matrix_rows(compared["matrix"])) if compared and compared["matrix"] else [],
+        cost_columns=costs.COLUMNS,
+        cost_rows=costs.rows(content),
+        warmup=warmup.line(content["steady"]),
+        drift_rows=list(warmup.drift_rows(content["steady"])),
+        definitions=list(_definitions(content)),
         figures_from=phases.headline(content),
         phase_columns=[(METRICS[name], rank) for name, rank in phases.COLUMNS],
         parts=phases.titled(content),
         doubts=list(phases.doubts(content)),
         conversations=phases.conversations(content),
+        locust_rows=locust.rows(content),
         processes=list(processes.rows(content)),
         process_warnings=list(processes.warnings(content)),
         server_lines=list(telemetry.server_lines(content)),
@@ -128,16 +131,17 @@ def _latency_groups(content: dict[str, Any]) -> Iterable[dict[str, Any]]:
         metric = METRICS[name]
         if not content["totals"][name]["count"]:
             continue
-        for key, label, formula in (
-            (name, metric.label, metric.formula),
-            (f"{name}_adjusted", f"{metric.label}, adjusted", f"{metric.formula}; {_ADJUSTED_NOTE}"),
+        for key, label, note in (
+            (name, metric.label, ""),
+            (f"{name}_adjusted", f"{metric.label}, adjusted", _ADJUSTED_NOTE),
         ):
             if key not in content["totals"] or (key != name and not any_failed):
                 continue
             yield {
                 "label": label,
                 "unit": metric.unit,
-                "formula": formula,
+                "metric": metric,
+                "note": note,
                 "rows": [(tenant, entry[key]) for tenant, entry in _rows(content)],
             }
 
@@ -151,11 +155,40 @@ def _interval(latency: dict[str, Any], name: str) -> str:
     return known if latency["certified"][name] else f"{known}; indicative: too few samples"
 
 
+def _spread(ci95: list[float | None] | None, name: str) -> str:
+    """The interval of a rate, or of a share."""
+    return numbers.spread(ci95, numbers.share if name == "slo_attainment" else numbers.number)
+
+
+def _moment(unix_s: float) -> str:
+    return datetime.datetime.fromtimestamp(unix_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def _fairness_rows(fairness: dict[str, Any] | None) -> list[dict[str, Any]]:
     if fairness is None:
         return []
-    return [
-        {"metric": METRICS[name], "value": numbers.number(value) if METRICS[name].unit else numbers.ratio(value)}
-        for name, value in fairness.items()
-        if name != "series"
-    ]
+    intervals = fairness.get("ci95") or {}
+    rows = []
+    for name, value in fairness.items():
+        if name in ("series", "ci95"):
+            continue
+        show = numbers.ratio if name in _RATIOS else numbers.number
+        low, high = intervals.get(name) or (None, None)
+        known = low is not None or high is not None
+        between = f"{show(low)} to {show(high)}" if known else numbers.UNDEFINED
+        rows.append({"metric": METRICS[name], "value": show(value), "interval": between})
+    return rows
+
+
+def _definitions(content: dict[str, Any]) -> Iterable[Metric]:
+    """Every metric that the page shows, in the registry's order."""
+    shown = {*content["totals"], *(content["fairness"] or ()), *(name for name, _, _ in costs.COLUMNS)}
+    if content["interference"]:
+        shown |= {"slowdown", "throughput_ratio", "isolation_leakage", "sharing_efficiency"}
+    if content["steady"]:
+        shown.add("suggested_warmup_s")
+    for device in [*content["gpu"]["devices"], *content["gpu"]["processes"]] if content["gpu"] else ():
+        shown |= set(device["metrics"])
+    if content["server"]:
+        shown |= {name for entry in content["server"]["endpoints"].values() for name in entry}
+    return (metric for name, metric in METRICS.items() if name in shown)

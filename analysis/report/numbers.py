@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["UNDEFINED", "count", "number", "percentile", "ratio", "share", "stamp"]
+__all__ = ["UNDEFINED", "count", "number", "percentile", "ratio", "share", "small", "sort_key", "spread", "stamp"]
 
 UNDEFINED = "-"
 
@@ -19,6 +20,11 @@ def number(value: float | None) -> str:
     size = abs(value)
     decimals = 0 if size >= 99.95 or size == 0 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
     return f"{value:,.{decimals}f}"
+
+
+def small(value: float | None) -> str:
+    """A value that may be far below 1, such as the price of a short window: 0.00667."""
+    return f"{value:#.3g}" if value is not None and 0 < abs(value) < 0.1 else number(value)
 
 
 def percentile(latency: dict[str, Any], name: str) -> str:
@@ -50,6 +56,19 @@ def share(value: float | None) -> str:
 def count(value: float | None) -> str:
     """How many."""
     return UNDEFINED if value is None else f"{value:,.0f}"
+
+
+def sort_key(value: float | None) -> str:
+    """What a cell is sorted by: nine digits, which are the same on every machine; "-" for an undefined value."""
+    return UNDEFINED if value is None else f"{value:.9g}"
+
+
+def spread(ci95: Sequence[float | None] | None, show: Callable[[float | None], str] = number) -> str:
+    """A 95 % interval in words; "" where neither end is known."""
+    low, high = ci95 or (None, None)
+    if low is None and high is None:
+        return ""
+    return f"95 % interval {show(low)} to {show(high)}"
 
 
 def failures_beside_valid(totals: dict[str, Any]) -> str:

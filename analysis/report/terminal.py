@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.metrics import METRICS
-from analysis.report import phases, processes, telemetry
+from analysis.report import costs, interference, phases, processes, telemetry, warmup
 from analysis.report.numbers import count, failures_beside_valid, number, percentile, ratio, share, stamp
 from analysis.summary import Summary, simulated_how
 
@@ -24,7 +24,10 @@ def print_summary(summary: Summary, report: Path, console: Console) -> None:
     content = summary.content
     console.print(_head(content["run"], content["window"]))
     _print_verdict(content["verdict"], content["totals"], console)
-    for line in processes.warnings(content):
+    console.print()
+    for sentence in content["answer"]:
+        console.print(Text(sentence))
+    for line in (*processes.warnings(content), *content["warnings"]):
         console.print(Text(f"warning: {line}"))
     headline = phases.headline(content)
     if headline:
@@ -35,6 +38,13 @@ def print_summary(summary: Summary, report: Path, console: Console) -> None:
     for line in _failures(content):
         console.print(Text(line))
     console.print(Text(_fairness(content)))
+    for line in interference.lines(content["interference"]) if content["interference"] else ():
+        console.print(Text(line))
+    for line in costs.lines(content):
+        console.print(Text(line))
+    settled = warmup.line(content["steady"])
+    if settled:
+        console.print(Text(settled))
     talk = phases.conversations(content)
     if talk:
         console.print(Text(talk))

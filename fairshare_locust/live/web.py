@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -23,6 +24,7 @@ import orjson
 from flask import Blueprint, Flask, Response, jsonify, request
 from locust.web import WebUI
 
+from analysis.report.environment import script
 from fairshare_locust.errors import FairshareError
 from fairshare_locust.live.profiles import checked_form
 
@@ -42,7 +44,6 @@ _TYPES = {
 }
 _FIGURE = re.compile(r"figures/[A-Za-z0-9_-]+\.png")
 _NOTHING_ELSE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-_REPORT_POLICY = f"{_NOTHING_ELSE}; style-src 'unsafe-inline'; img-src data:"
 
 _COLUMNS = (
     ("tenant", "Tenant"),
@@ -305,7 +306,13 @@ def _file_response(path: Path, name: str) -> Response:
     response.content_length = length
     if name == "requests.jsonl":
         response.headers["Content-Disposition"] = "attachment; filename=requests.jsonl"
-    return _guarded(response, _REPORT_POLICY if name == _REPORT else f"{_NOTHING_ELSE}; sandbox")
+    return _guarded(response, _report_policy() if name == _REPORT else f"{_NOTHING_ELSE}; sandbox")
+
+
+@cache
+def _report_policy() -> str:
+    """A report may run the script that all reports have, and no other."""
+    return f"{_NOTHING_ELSE}; style-src 'unsafe-inline'; script-src {_hash(script())}; img-src data:"
 
 
 def _not_found() -> Response:

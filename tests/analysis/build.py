@@ -247,6 +247,7 @@ def quick_pictures() -> Iterator[None]:
 
     def save(_: object, path: Path) -> None:
         path.write_bytes(b"")
+        path.with_suffix(".svg").write_bytes(b"")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analysis.figures.style.save", save)

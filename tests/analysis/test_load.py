@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.load import LocustCounts, Slo, Tenant, load_run, phase_of
+from analysis.load import Slo, Tenant, load_run, phase_of
 from fairshare_locust.errors import RunDirectoryError
 from tests.analysis.build import part, record, sampled, write_run, write_samples
 
@@ -55,15 +55,6 @@ def test_a_link_to_a_run_is_a_run(tmp_path: Path) -> None:
 def test_a_phase_without_end_lasts_for_ever(tmp_path: Path) -> None:
     phase = {"name": "measure", "start_s": 0.0, "end_s": None, "measured": True, "tenants": ["a"]}
     assert load_run(write_run(tmp_path, [], info={"phases": [phase]})).phases[0].end_s == float("inf")
-
-
-def test_locusts_ttft_rows_are_no_requests(tmp_path: Path) -> None:
-    write_run(tmp_path, [])
-    (tmp_path / "locust_stats.csv").write_text(
-        "Type,Name,Request Count,Failure Count,Median Response Time\n"
-        "openai_chat,a,12,3,100\nTTFT,a,9,0,50\nTPOT,a,9,0,5\n,Aggregated,12,3,100\n"
-    )
-    assert load_run(tmp_path).locust == {"a": LocustCounts(12, 3), "b": LocustCounts(0, 0)}
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,12 @@ def write(path: Path, *lines: bytes) -> Path:
 def test_a_record_becomes_a_row() -> None:
     read = columns(
         [
-            record("b", scheduled_s=1.25, sent_s=1.5, first_token_s=2.0, gaps_us=[7, 9], chunk_tokens=[1, 2, 3]),
+            record("b", 5, scheduled_s=1.25, sent_s=1.5, first_token_s=2.0, gaps_us=[7, 9], chunk_tokens=[1, 2, 3]),
             record("a", outcome="shed", sent_s=None, phase="drain", error="full"),
         ]
     )
     assert read.tenant.tolist() == [1, 0]
+    assert read.index.tolist() == [5, 0]
     assert [read.phases[code] for code in read.phase] == ["measure", "drain"]
     assert [OUTCOMES[code] for code in read.outcome] == ["ok", "shed"]
     assert read.scheduled_ns.tolist() == [1_250_000_000, 1_000_000_000]
@@ -47,6 +48,12 @@ def test_a_record_becomes_a_row() -> None:
 def test_a_missing_and_an_empty_file_have_no_requests(tmp_path: Path) -> None:
     assert len(read_requests(tmp_path / "requests.jsonl", ["a"])) == 0
     assert len(read_requests(write(tmp_path), ["a"])) == 0
+
+
+def test_a_record_without_an_index_has_none(tmp_path: Path) -> None:
+    line = orjson.loads(record().to_json())
+    del line["index"]
+    assert read_requests(write(tmp_path, orjson.dumps(line) + b"\n"), ["a"]).index.tolist() == [-1]
 
 
 def test_tokens_still_to_be_counted_count_as_chunks() -> None:

@@ -80,7 +80,7 @@ def worked(tmp_path: Path) -> dict[str, Any]:
 def test_the_top_keys_stand_in_order(worked: dict[str, Any]) -> None:
     assert ", ".join(worked) == (
         "schema, run, verdict, window, tenants, totals, fairness, phases, timeline, "
-        "interference, gpu, server, cost, sources"
+        "interference, gpu, server, cost, locust, sources, steady, warnings, answer"
     )
     assert worked["interference"] is worked["gpu"] is worked["server"] is None
 

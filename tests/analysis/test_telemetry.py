@@ -115,6 +115,24 @@ def test_without_a_sample_in_the_window_a_gauge_is_undefined() -> None:
     assert gauge(None, Window.of_seconds((1.0, 2.0))) is None
 
 
+@given(
+    st.dictionaries(st.integers(0, 40), st.integers(-5, 5), max_size=12),
+    st.lists(st.integers(0, 42), min_size=2, max_size=4, unique=True).map(sorted),
+)
+def test_a_gauge_agrees_with_a_slow_reference(samples: dict[int, int], cuts: list[int]) -> None:
+    spans = list(zip(cuts[::2], cuts[1::2], strict=False))
+    chosen = [(t, samples[t]) for t in sorted(samples) if any(start <= t < end for start, end in spans)]
+    found = gauge(series(*((float(t), float(samples[t])) for t in sorted(samples))), Window.of_seconds(*spans))
+    if not chosen:
+        assert found is None
+        return
+    assert found is not None
+    peak = max(value for _, value in chosen)
+    assert (found["count"], found["peak"]) == (len(chosen), peak)
+    assert found["peak_t_s"] == next(t for t, value in chosen if value == peak)
+    assert found["mean"] == pytest.approx(sum(value for _, value in chosen) / len(chosen))
+
+
 @pytest.mark.parametrize(
     ("spans", "grown"),
     [
