@@ -37,6 +37,7 @@ bench: $(READY)
 	@$(BIN)/python -m bench.telemetry
 	@$(BIN)/python -m bench.scaling --ui
 	@$(BIN)/python -m bench.live
+	@$(BIN)/python -m bench.coverage
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -77,7 +77,10 @@ def _marks(axes: Axes, latency: dict[str, Any], colour: str, *, beside: float) -
     """A mark at each percentile, and its interval `beside` it: those of several tenants would lie on each other."""
     known = [name for name in PERCENTILES if latency[name] is not None and math.isfinite(latency[name])]
     places = {name: float(_position(PERCENTILES[name] / 1000)) for name in known}
-    intervals = [(*(end if _finite(end) else None for end in latency["ci95"][name]),) for name in known]
+    intervals = [
+        (low if _finite(low) else None, high if _finite(high) else None)
+        for low, high in (latency["ci95"][name] for name in known)
+    ]
     interval_bars(
         axes, [beside * place for place in places.values()], [latency[name] for name in known], intervals, color=colour
     )
