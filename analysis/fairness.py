@@ -15,22 +15,52 @@ from analysis.requests import OK, Int64s, Mask, Requests
 from analysis.service import Intervals, ServiceCurve, backlogged, largest_gaps, outstanding, starvation_s
 from analysis.tokens import TokenTable
 
-__all__ = ["Gaps", "Indices", "Shares", "gaps", "indices", "jain", "service_asked", "shares", "starvation"]
+__all__ = [
+    "Gaps",
+    "Indices",
+    "Shares",
+    "gaps",
+    "index_rows",
+    "indices",
+    "jain",
+    "service_asked",
+    "shares",
+    "starvation",
+]
 
 
 def jain(values: npt.ArrayLike) -> float | None:
     """Jain's index `(Σ y)² / (n Σ y²)`: 1 = equal, 1/n = one has all; None when all are 0 or there are none."""
-    y = np.asarray(values, np.float64)
-    largest = y.max(initial=0.0)
-    if largest <= 0:
-        return None
-    y = y / largest  # the index does not depend on the scale, and squares can't overflow
-    return float(y.sum() ** 2 / (len(y) * np.square(y).sum()))
+    y = np.asarray(values, np.float64)[:, np.newaxis]
+    return _known(_jain(y, np.ones(y.shape, np.bool_))[0])
 
 
 def max_min_ratio(values: Floats) -> float | None:
     """Largest over smallest; None when the smallest is 0 or there are none."""
-    return float(values.max() / values.min()) if len(values) and values.min() > 0 else None
+    return _known(_max_min_ratio(values[:, np.newaxis], np.ones((len(values), 1), np.bool_))[0])
+
+
+def _jain(y: Floats, part: Mask) -> Floats:
+    """Jain's index of each column, over the values that take part; NaN where undefined. Shapes (tenants, stretches)."""
+    y = np.where(part, y, 0.0)
+    largest = y.max(axis=0, initial=0.0)
+    y = np.divide(y, largest, out=y, where=largest > 0)  # the scale does not matter: squares can't overflow
+    below = part.sum(axis=0) * np.square(y).sum(axis=0)
+    index: Floats = np.divide(y.sum(axis=0) ** 2, below, out=np.full(y.shape[1], np.nan), where=largest > 0)
+    return index
+
+
+def _max_min_ratio(values: Floats, part: Mask) -> Floats:
+    """Of each column, as for `_jain`."""
+    largest = np.where(part, values, -np.inf).max(axis=0, initial=-np.inf)
+    smallest = np.where(part, values, np.inf).min(axis=0, initial=np.inf)
+    defined = part.any(axis=0) & (smallest > 0)
+    ratio: Floats = np.divide(largest, smallest, out=np.full(values.shape[1], np.nan), where=defined)
+    return ratio
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,18 +198,25 @@ class Indices:
 
 def indices(counted: Shares, profile: Profile, stretch: int = 0) -> Indices:
     """Compare the tenants in one stretch. A tenant that had no request scheduled in it takes no part."""
-    part = counted.scheduled[:, stretch] > 0
-    weights = np.array([tenant.weight for tenant in profile.tenants])[part]
-    tokens, service = counted.tokens[part, stretch] / weights, counted.service[part, stretch] / weights
-    asked = counted.service_asked[:, stretch]
-    asking = part & (asked > 0)  # one whose requests all ended ok without a token asked for nothing
-    demand = np.minimum(1.0, counted.service[asking, stretch] / asked[asking])
-    promised = part & np.array([tenant.slo is not None for tenant in profile.tenants])
-    attainment = counted.met[promised, stretch] / counted.scheduled[promised, stretch]
-    return Indices(
-        jain_throughput=jain(tokens),
-        jain_service=jain(service),
-        jain_demand=jain(demand),
-        max_min_ratio=max_min_ratio(tokens),
-        attainment_gap=float(attainment.max() - attainment.min()) if len(attainment) else None,
-    )
+    alone = Shares(*(getattr(counted, name)[:, stretch : stretch + 1] for name in Shares.__dataclass_fields__))
+    return Indices(**{name: _known(values[0]) for name, values in index_rows(alone, profile).items()})
+
+
+def index_rows(counted: Shares, profile: Profile) -> dict[str, Floats]:
+    """Each of the indices in every stretch: shape (stretches,), NaN where it is undefined."""
+    part = counted.scheduled > 0
+    weights = np.array([tenant.weight for tenant in profile.tenants])[:, np.newaxis]
+    tokens = counted.tokens / weights
+    asking = part & (counted.service_asked > 0)  # one whose requests all ended ok without a token asked for nothing
+    satisfied = np.divide(counted.service, counted.service_asked, out=np.zeros(tokens.shape), where=asking)
+    promised = part & np.array([[tenant.slo is not None] for tenant in profile.tenants])
+    attainment = np.divide(counted.met, counted.scheduled, out=np.zeros(tokens.shape), where=promised)
+    best = np.where(promised, attainment, -np.inf).max(axis=0, initial=-np.inf)
+    worst = np.where(promised, attainment, np.inf).min(axis=0, initial=np.inf)
+    return {
+        "jain_throughput": _jain(tokens, part),
+        "jain_service": _jain(counted.service / weights, part),
+        "jain_demand": _jain(np.minimum(1.0, satisfied), asking),
+        "max_min_ratio": _max_min_ratio(tokens, part),
+        "attainment_gap": np.subtract(best, worst, out=np.full(len(best), np.nan), where=promised.any(axis=0)),
+    }

@@ -41,7 +41,7 @@ from analysis.window import Window, Windows, find_windows, measured_parts, parts
 from analysis.workers import Sent, compare, describe_workers
 from fairshare_locust.record.record import OUTCOMES
 
-__all__ = ["SCHEMA", "Curves", "Span", "Summary", "Timeline", "simulated_how", "summarise"]
+__all__ = ["SCHEMA", "Curves", "Span", "Summary", "Timeline", "emulated_how", "simulated_how", "summarise"]
 
 SCHEMA = 1
 
@@ -275,6 +275,16 @@ def simulated_how(run: Mapping[str, Any]) -> str | None:
     if not run["simulated"]:
         return None
     return "simulated, virtual time" if run.get("time") == "virtual" else "simulated server, no GPU"
+
+
+def emulated_how(run: Mapping[str, Any]) -> str | None:
+    """In words, what a way of sharing only stands in for; None where it is what it is called.
+
+    Args:
+        run: the part of `summary.json`.
+    """
+    emulated = any(server.get("sharing") == "mig_emulated" for server in run.get("servers") or [])
+    return "mig_emulated: emulated, not isolated" if emulated else None
 
 
 def _all_simulated(run: Run) -> bool:

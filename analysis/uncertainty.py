@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.bootstrap import FEWEST_CELLS, bias_corrected, draws, interval
 from analysis.entry import Basis
-from analysis.fairness import Indices, Shares, indices, shares
+from analysis.fairness import Indices, Shares, index_rows, indices, shares
 from analysis.intervals import BATCHES, design_effects, share_interval
 from analysis.latency import Floats
 from analysis.load import Profile
@@ -188,11 +188,10 @@ def fairness_ci95(counted: Shares, profile: Profile) -> dict[str, Interval]:
         return dict.fromkeys(names, _NEITHER)
     estimate = indices(counted.together(), profile)
     again = Shares(*(getattr(counted, field.name) @ drawn.T for field in fields(Shares)))
-    every = [indices(again, profile, replicate) for replicate in range(len(drawn))]
+    every = index_rows(again, profile)
     found: dict[str, Interval] = {}
     for name, (values, bound) in _compared(counted, again, profile).items():
-        replicates = np.array([getattr(one, name) for one in every], np.float64)
-        low, high = bias_corrected(getattr(estimate, name), replicates)
+        low, high = bias_corrected(getattr(estimate, name), every[name])
         if low is not None and high is not None and equal(*values):
             low, high = min(low, bound), max(high, bound)
         found[name] = (low, high)

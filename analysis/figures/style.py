@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.summary import Summary, simulated_how
+from analysis.summary import Summary, emulated_how, simulated_how
 from fairshare_locust.record.run_directory import replace_file
 
 __all__ = [
@@ -85,7 +85,7 @@ def new_figure(
     in proportion.
     """
     run, verdict = summary.content["run"], summary.content["verdict"]
-    words = [shown(str(run["name"]), 40), simulated_how(run)]
+    words = [shown(str(run["name"]), 40), simulated_how(run), emulated_how(run)]
     words.append(f"verdict: {verdict['status']}" if verdict["status"] != "valid" else None)
     columns = 1 if stacked else panels
     headline = " · ".join(filter(None, words))

@@ -16,7 +16,7 @@ from analysis.figures import Picture
 from analysis.report import phases
 from analysis.report.numbers import UNDEFINED, failures_beside_valid, stamp
 from analysis.report.tables import Table, tables
-from analysis.summary import Summary, simulated_how
+from analysis.summary import Summary, emulated_how, simulated_how
 
 __all__ = ["Tex", "document", "escape"]
 
@@ -110,7 +110,7 @@ def document(summary: Summary, pictures: Iterable[Picture], folder: Path, *, iee
     words = [f"plan {run['plan']}", f"seed {run['seed']}"]
     if window["start_s"] is not None:
         words.append(f"window {' and '.join(f'{stamp(start)} to {stamp(end)}' for start, end in window['spans'])} s")
-    words += filter(None, [simulated_how(run)])
+    words += filter(None, [simulated_how(run), emulated_how(run)])
     valid = verdict["status"] == "valid"
     passed = f"all {len(verdict['checks'])} checks passed{failures_beside_valid(content['totals'])}."
     return (

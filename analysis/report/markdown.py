@@ -12,7 +12,7 @@ from analysis.figures import Picture
 from analysis.report import phases
 from analysis.report.numbers import failures_beside_valid, stamp
 from analysis.report.tables import tables
-from analysis.summary import Summary, simulated_how
+from analysis.summary import Summary, emulated_how, simulated_how
 
 __all__ = ["document", "escape", "table"]
 
@@ -67,7 +67,7 @@ def _blocks(content: dict[str, Any], pictures: Iterable[Picture], folder: Path) 
     words = [f"plan {run['plan']}", f"seed {run['seed']}"]
     if window["start_s"] is not None:
         words.append(f"window {' and '.join(f'{stamp(start)} to {stamp(end)}' for start, end in window['spans'])} s")
-    words += filter(None, [simulated_how(run)])
+    words += filter(None, [simulated_how(run), emulated_how(run)])
     yield f"{_line(' · '.join(words))}\n"
     yield _verdict(content)
     if content.get("answer"):

@@ -14,7 +14,7 @@ from rich.text import Text
 from analysis.metrics import METRICS
 from analysis.report import costs, interference, phases, processes, telemetry, warmup
 from analysis.report.numbers import count, failures_beside_valid, number, percentile, ratio, share, stamp
-from analysis.summary import Summary, simulated_how
+from analysis.summary import Summary, emulated_how, simulated_how
 
 __all__ = ["print_summary"]
 
@@ -71,7 +71,7 @@ def _head(run: dict[str, Any], window: dict[str, Any]) -> Text:
     words = [str(run["name"])]
     if window["start_s"] is not None:
         words.append(f"window {' and '.join(f'{stamp(start)} to {stamp(end)}' for start, end in window['spans'])} s")
-    words += filter(None, [simulated_how(run)])
+    words += filter(None, [simulated_how(run), emulated_how(run)])
     return Text(" · ".join(words), style="bold")
 
 
