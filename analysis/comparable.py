@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from analysis.conditions import Condition, side_of
 from analysis.entry import Basis
 from analysis.interference import Interference, Observed
@@ -113,6 +115,14 @@ def solo_warnings(run: Run, observed: Observed, slowed: Interference | None, loa
                 f"first tokens of {', '.join(sooner)} came sooner beside others than alone: the phases of this run "
                 "send the same prompts, and later ones find them in the prefix cache; compare with a run of each alone "
                 "(--solo), or switch prefix caching off"
+            )
+    for tenant in [name for name in observed.shared if name in observed.solo]:
+        lost = int(np.isnan(observed.shared[tenant].latencies_ms["e2e_scheduled_ms"]).sum())
+        if lost:
+            yield (
+                f"{lost:,} of {len(observed.shared[tenant].due_ns):,} requests of {tenant} had no end-to-end time "
+                "beside others: they failed, or got no token; its slowdown and "
+                "leakage are of the rest, and may be too low"
             )
     for tenant in [name for name in observed.shared if name not in observed.solo] if observed.solo else ():
         at_load = "" if load == 1 else f" at load {load:g}"

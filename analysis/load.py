@@ -151,7 +151,7 @@ def load_run(
         path=directory.path,
         info=info,
         profile=profile,
-        phases=_phases(directory.run_json, info),
+        phases=read_phases(directory.run_json, info),
         requests=read_requests(directory.requests, [tenant.id for tenant in profile.tenants], progress),
         locust=read_locust_csv(directory.locust_csv_prefix),
         telemetry=read_telemetry(directory.path, info.get("telemetry")),
@@ -214,7 +214,8 @@ def _slices(deployment: Mapping[str, Any], tenants: Sequence[str]) -> dict[str, 
 _SEVENTHS = re.compile(r"(?:\d+c\.)?(\d)g\.")
 
 
-def _phases(path: Path, info: dict[str, Any]) -> tuple[Phase, ...]:
+def read_phases(path: Path, info: Mapping[str, Any]) -> tuple[Phase, ...]:
+    """The parts of a run that its `run.json`, at this path, names. Raises RunDirectoryError if they are none."""
     try:
         return tuple(
             Phase(

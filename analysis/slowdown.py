@@ -168,8 +168,9 @@ def slowdowns(
     """Slowdown of each of some of LATENCIES at each of SLOWDOWN_PERCENTILES.
 
     Percentiles are nearest ranks of raw values. Intervals come from a moving-block bootstrap over cells of time.
-    Where the schedule is the same, only the requests of both sides count, a cell holds requests with adjacent
-    indices, and both sides are resampled together; else each side is by its own cells.
+    Where the schedule is the same, only the requests that have the latency on both sides count (else a side that lost
+    its slow ones would look fast), a cell holds requests with adjacent indices, and both sides are resampled together;
+    else each side is by its own cells.
 
     Args:
         tenant: its place among the tenants: what is drawn for the solo sides of two must differ.
@@ -185,8 +186,12 @@ def slowdowns(
         solo_cell, solo_drawn = shared.cell[of_shared], drawn
     found: dict[str, dict[str, Slowdown]] = {}
     for name in latencies:
-        alone = _Percentiles(solo.latencies_ms[name][of_solo], solo_cell, solo_drawn)
-        beside = _Percentiles(shared.latencies_ms[name][of_shared], shared.cell[of_shared], drawn)
+        solo_ms_of, shared_ms_of = solo.latencies_ms[name][of_solo], shared.latencies_ms[name][of_shared]
+        if pairs is not None:
+            either = np.isnan(solo_ms_of) | np.isnan(shared_ms_of)
+            solo_ms_of, shared_ms_of = (np.where(either, np.nan, values) for values in (solo_ms_of, shared_ms_of))
+        alone = _Percentiles(solo_ms_of, solo_cell, solo_drawn)
+        beside = _Percentiles(shared_ms_of, shared.cell[of_shared], drawn)
         found[name] = {}
         for percentile in SLOWDOWN_PERCENTILES:
             solo_ms, shared_ms = alone.value(percentile), beside.value(percentile)

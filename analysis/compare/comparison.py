@@ -137,6 +137,7 @@ def _warnings(groups: Sequence[Group], columns: Sequence[Column]) -> Iterator[st
                 yield f"{label_of(group)}: suspect, {run.name}: {reasons}"
             for line in content.get("warnings") or ():
                 yield f"{label_of(group)}: {run.name}: {line}"
+            yield from _failed(group, run, content["totals"])
         yield from _same_again(group)
     kinds = {one.simulated for one in columns}
     if len(kinds) > 1 and None in kinds:
@@ -146,6 +147,15 @@ def _warnings(groups: Sequence[Group], columns: Sequence[Column]) -> Iterator[st
     for key, words in _WHY_ABSENT.items():
         if all(one.get(key).value is None for one in columns):
             yield words
+
+
+def _failed(group: Group, run: ComparedRun, totals: Mapping[str, Any]) -> Iterator[str]:
+    """That latencies leave out what failed: a mode that drops its slow requests must not look fast unnoticed."""
+    if failed := sum(totals["failed"].values()):
+        yield (
+            f"{label_of(group)}: {run.name}: {failed:,} of {totals['scheduled']:,} requests failed; e2e is of the "
+            "others, TTFT and TPOT of those that got so far"
+        )
 
 
 def _same_again(group: Group) -> Iterator[str]:

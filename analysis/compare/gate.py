@@ -92,7 +92,8 @@ class Limit:
         """The value at which it begins to hold."""
         if self.kind == "absolute" or baseline is None:
             return self.number
-        return baseline * (1 + self.number) if self.kind == "percent" else baseline + self.number
+        step = abs(baseline) * self.number if self.kind == "percent" else self.number
+        return baseline + step  # +10% of a leakage of -0.2 is above it, too
 
     def holds(self, value: float, bound: float) -> bool:
         """Whether the value is on the failing side."""

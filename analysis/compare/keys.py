@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from analysis.compare.runs import ComparedRun
+from analysis.load import phase_of
+from analysis.window import measured_parts
 from fairshare_locust.errors import RunDirectoryError
 
 __all__ = ["differences", "refuse"]
@@ -15,12 +18,16 @@ _LEFT_OUT_OF_TENANTS = frozenset({"endpoint", "api_key_env", "headers", "model"}
 _LOAD = ("arrival", "load", "requests")
 """What a matrix changes from load to load, wherever it stands below a tenant or a phase."""
 
+_SAME_WINDOW = 0.01
+"""Windows are the same if their lengths differ by no more than this share: when a part ends is known to a tick."""
+
 
 def differences(runs: Sequence[ComparedRun], modes: Sequence[str]) -> list[str]:
     """Each difference as `tenants.chat.arrival.rate_per_s: 2 in A, 4 in B`, once per value that differs.
 
     Compared are the resolved profiles without name, deployment, telemetry, cost, endpoints and keys; the plan; and per
-    load the seeds of each mode, all together: repeats of a mode have different ones. Runs of one load are compared
+    load the seeds of each mode, all together: repeats of a mode have different ones; and how long each part was in fact
+    measured, which an early stop shortens. Runs of one load are compared
     with the first of it, those of other loads with the first of all, but for arrivals and loads.
 
     Args:
@@ -46,6 +53,27 @@ def _between(first: ComparedRun, other: ComparedRun, *, same_load: bool) -> Iter
         ours, theirs = (side.get(key, _NONE) for side in sides)
         if ours != theirs:
             yield f"{key}: {_shown(ours)} in {first.name}, {_shown(theirs)} in {other.name}"
+    measured = _measured_s(first), _measured_s(other)
+    for part in [name for name in measured[0] if name in measured[1]]:
+        ours_s, theirs_s = (side[part] for side in measured)
+        if abs(ours_s - theirs_s) > _SAME_WINDOW * max(ours_s, theirs_s):
+            yield f"measured seconds of {part}: {ours_s:.1f} in {first.name}, {theirs_s:.1f} in {other.name}"
+
+
+def _measured_s(run: ComparedRun) -> dict[str, float]:
+    """How long each measured part in fact was, by its name; none that a number of requests ends: every run its own.
+
+    An early stop shortens a part, and leaves out those after it, as a sweep does at the load that breaks an SLO.
+    """
+    bounds = {"": run.resolved.get("run") or {}}
+    bounds |= {str(phase.get("name")): phase for phase in run.resolved.get("phases") or []}
+    if bounds[""].get("requests") is not None:
+        return {}
+    found: dict[str, float] = {}
+    for part in measured_parts(run.phases, run.known_until_s):
+        if (bounds.get(phase_of(part.name)) or {}).get("requests") is None and math.isfinite(part.end_s):
+            found[part.name] = found.get(part.name, 0.0) + part.end_s - part.start_s
+    return found
 
 
 def _compared(run: ComparedRun) -> dict[str, Any]:

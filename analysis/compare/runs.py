@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import orjson
 import yaml
 
-from analysis.load import Profile, load_run, open_run, read_profile
+from analysis.load import Phase, Profile, load_run, open_run, read_phases, read_profile
 from analysis.summary import SCHEMA, summarise
 from fairshare_locust import __version__
 from fairshare_locust.errors import RunDirectoryError
@@ -36,6 +37,7 @@ class ComparedRun:
         resolved: `profile.resolved.yaml` as it stands there.
         profile: what the numbers need of it.
         cell: None for a run of no matrix.
+        phases: its parts.
     """
 
     path: Path
@@ -43,11 +45,18 @@ class ComparedRun:
     resolved: Mapping[str, Any]
     profile: Profile
     cell: Cell | None
+    phases: tuple[Phase, ...] = ()
 
     @property
     def name(self) -> str:
         """The run directory's name."""
         return self.path.name
+
+    @property
+    def known_until_s(self) -> float:
+        """The end of the run; inf while it is not known."""
+        ended_s = self.info.get("ended_s")
+        return math.inf if ended_s is None else float(ended_s)
 
     @property
     def seed(self) -> Any:
@@ -109,7 +118,8 @@ def open_compared(path: Path) -> ComparedRun:
     info = directory.read_run()
     profile = read_profile(directory.profile)  # says what is wrong with the file, if anything is
     resolved = yaml.safe_load(directory.profile.read_text(encoding="utf-8"))
-    return ComparedRun(path.resolve(), info, resolved, profile, _cell(directory.run_json, info))
+    cell = _cell(directory.run_json, info)
+    return ComparedRun(path.resolve(), info, resolved, profile, cell, read_phases(directory.run_json, info))
 
 
 def _cell(path: Path, info: Mapping[str, Any]) -> Cell | None:

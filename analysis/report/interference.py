@@ -36,7 +36,7 @@ class Cell:
 def compared(interference: Mapping[str, Any]) -> str:
     """What was compared with what."""
     alone = ", ".join(f"{tenant} in {where}" for tenant, where in interference["solo"].items())
-    return f"Together: {interference['shared']}. Alone: {alone or 'none'}."
+    return f"Together: {interference['shared'] or 'never all of them'}. Alone: {alone or 'none'}."
 
 
 def rows(interference: Mapping[str, Any]) -> Iterator[tuple[str, list[Cell]]]:

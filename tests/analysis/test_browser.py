@@ -17,6 +17,7 @@ from analysis.report.environment import script
 from analysis.report.html import page as rendered
 from analysis.summary import summarise
 from tests.analysis.build import record, sampled, write_run, write_samples
+from tests.analysis.test_golden_report import small_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -231,3 +232,14 @@ def test_it_prints_with_all_columns(browser: Any, report: Path) -> None:
     )
     assert widest <= paper_px
     assert opened.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_slowdowns_fit_on_a_desktop(browser: Any, tmp_path: Path) -> None:
+    """All of their columns, down to the leakage at the right, without a scroll bar."""
+    path = tmp_path / "report.html"
+    path.write_text(rendered(summarise(load_run(small_run(tmp_path / "run"))), []), encoding="utf-8")
+    opened = _Opened(browser, path, 1280)
+    hidden = opened.page.evaluate(
+        "(box => box.scrollWidth - box.clientWidth)(document.querySelector('.dense').parentElement)"
+    )
+    assert hidden <= 0

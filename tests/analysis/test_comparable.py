@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from analysis.comparable import Comparable, comparable
+import math
+from pathlib import Path
+
+from analysis.comparable import Comparable, comparable, solo_warnings
 from analysis.conditions import Condition, conditions
+from analysis.interference import Observed
 from analysis.load import Phase
+from tests.analysis.build import run
+from tests.analysis.sides import side
 
 
 def found(*parts: tuple[str, str, float]) -> tuple[Condition, ...]:
@@ -67,3 +73,13 @@ def test_nothing_to_compare() -> None:
     assert comparable(found(ALL), ["4/measure"], ()) == Comparable()  # nobody alone
     assert comparable(found(ALL), ["4/measure"], ["stranger"]) == Comparable()
     assert list(Comparable().spans()) == []
+
+
+def test_requests_that_failed_beside_others_are_told(tmp_path: Path) -> None:
+    """Slowdown leaves them out, and with them, it may be, what was slowest."""
+    both = {"a": side(10, 20), "b": side(10, 20)}
+    observed = Observed(("a", "b"), both, {"a": side(30, math.nan), "b": side(30, 40)}, {}, {}, "all")
+    assert list(solo_warnings(run(tmp_path, []), observed, None, 1.0)) == [
+        "1 of 2 requests of a had no end-to-end time beside others: they failed, or got no token; its slowdown and "
+        "leakage are of the rest, and may be too low"
+    ]

@@ -62,6 +62,12 @@ def compared() -> dict[str, Any]:
     }
 
 
+def test_what_was_compared_with_what() -> None:
+    assert interference.compared(compared()) == "Together: all. Alone: a in solo-a, b in 20260101T000000Z-b."
+    pairs_only = {**compared(), "shared": None}
+    assert interference.compared(pairs_only).startswith("Together: never all of them. ")
+
+
 STEADY: dict[str, Any] = {
     "chosen_warmup_s": 5.0,
     "suggested_warmup_s": 7.5,

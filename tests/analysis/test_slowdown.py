@@ -53,6 +53,13 @@ def test_a_failed_request_has_no_latency() -> None:
     assert (found["p50"].solo_ms, found["p50"].shared_ms, found["p50"].count) == (10, 30, 1)
 
 
+def test_a_side_that_lost_its_slow_requests_does_not_look_fast() -> None:
+    """All took twice as long beside others; those that would have been the slowest were given up there."""
+    found = slowdowns(side(10, 20, 500, 600), side(20, 40, NAN, NAN))[E2E]
+    assert (found["p95"].solo_ms, found["p95"].shared_ms, found["p95"].value) == (20, 40, 2.0)
+    assert (found["p95"].count, found["p95"].paired) == (2, True)
+
+
 def test_a_latency_that_never_was_has_no_slowdown() -> None:
     for solo, shared in (
         (side(), side(10)),
@@ -143,7 +150,8 @@ def test_against_a_slow_reference(solo: list[float], shared: list[float], seeds:
     if pairs is None:
         picked = (list(enumerate(solo)), list(enumerate(shared)))
     else:
-        common = range(min(len(solo), len(shared)))
+        both = range(min(len(solo), len(shared)))
+        common = [k for k in both if not math.isnan(solo[k]) and not math.isnan(shared[k])]
         picked = ([(k, solo[k]) for k in common], [(k, shared[k]) for k in common])
     drawn = (draws(20, seed=0 if pairs is not None else 1), draws(20, seed=0))
     found = slowdowns(*sides, latencies=[E2E])[E2E]

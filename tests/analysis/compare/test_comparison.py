@@ -121,3 +121,14 @@ def test_simulated_beside_measured(tmp_path: Path) -> None:
         "(logical: simulated server, no GPU, mps: a GPU)"
         for line in compare(paths).comparison.warnings
     )
+
+
+def test_latencies_of_a_mode_that_drops_requests_are_told_as_such(tmp_path: Path) -> None:
+    whole, dropping = compared_run(tmp_path / "a"), compared_run(tmp_path / "b", "mps")
+    lines = (dropping / "requests.jsonl").read_text().splitlines()
+    broken = [line.replace('"outcome":"ok"', '"outcome":"timeout"') for line in lines[:3]]
+    (dropping / "requests.jsonl").write_text("\n".join([*broken, *lines[3:]]) + "\n")
+    warnings = compare([whole, dropping]).comparison.warnings
+    assert [line for line in warnings if "failed" in line] == [
+        "mps: b: 3 of 20 requests failed; e2e is of the others, TTFT and TPOT of those that got so far"
+    ]

@@ -89,6 +89,14 @@ def test_bounds_against_a_baseline_of_100(text: str, bound: float, holds: float,
     assert not limit.holds(does_not, bound)
 
 
+@pytest.mark.parametrize(("text", "bound"), [("isolation_leakage > +10%", -0.18), ("isolation_leakage < -10%", -0.22)])
+def test_a_percentage_of_a_negative_baseline(text: str, bound: float) -> None:
+    """A leakage of -0.2 again is neither more nor less than before."""
+    limit = read_limit(text, TENANTS, baseline=True)
+    assert limit.against(-0.2) == pytest.approx(bound)
+    assert not limit.holds(-0.2, limit.against(-0.2))
+
+
 def test_a_slower_run_fails(tmp_path: Path) -> None:
     before = compared_run(tmp_path / "before", ttft_s=0.2)
     after = compared_run(tmp_path / "after", ttft_s=0.3)

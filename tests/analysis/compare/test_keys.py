@@ -80,3 +80,34 @@ def test_loads_differ_in_arrivals_only(tmp_path: Path) -> None:
     assert told(low, high) == []
     assert told(low, high, run("odd", 2, 3.0)) == ["tenants.batch.arrival.rate_per_s: 2 in high, 3 in odd"]
     assert told(low, run("heavy", 2, 2.0, 5.0)) == ["tenants.batch.weight: 1 in low, 5 in heavy"]
+
+
+def phases(*names: str, end_s: float = 10.0) -> list[dict[str, Any]]:
+    return [{"name": name, "start_s": 0.0, "end_s": end_s, "measured": True, "tenants": ["chat"]} for name in names]
+
+
+def test_windows_that_an_early_stop_has_shortened(tmp_path: Path) -> None:
+    """Both were asked for 10 s. One of them was stopped after 4.5 s, as its phases tell, another as its end does."""
+    first = compared_run(tmp_path / "A")
+    cut = compared_run(tmp_path / "B", "mps", phases=phases("measure", end_s=4.5))
+    ended = compared_run(tmp_path / "C", "mps", ended_s=4.5)
+    assert told(first, cut) == ["measured seconds of measure: 10.0 in A, 4.5 in B"]
+    assert told(first, ended) == ["measured seconds of measure: 10.0 in A, 4.5 in C"]
+    assert told(first, compared_run(tmp_path / "D", "mps", phases=phases("measure", end_s=9.95))) == []
+
+
+def test_windows_that_may_differ(tmp_path: Path) -> None:
+    """Parts that only one of two sweeps came to, and those that end with a number of requests."""
+    two, one = (
+        compared_run(tmp_path / f"{len(names)}", mode, phases=phases(*names))
+        for mode, names in (("logical", ("1x/measure", "2x/measure")), ("mps", ("1x/measure",)))
+    )
+    assert told(two, one) == []
+    by_count = {"run": {"warmup_s": 0, "duration_s": None, "requests": 10, "drain_s": 2, "fairness_window_s": 5.0}}
+    ends = [
+        compared_run(
+            tmp_path / f"n{end_s:g}", f"mode{end_s:g}", changes=by_count, phases=phases("measure", end_s=end_s)
+        )
+        for end_s in (10.0, 4.0)
+    ]
+    assert told(*ends) == []
