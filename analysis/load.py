@@ -96,14 +96,17 @@ class Profile:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run directory's content. `info` is `run.json`; `locust` is None where Locust's CSV is missing."""
+    """A run directory's content. `info` is `run.json`.
+
+    `locust`: Locust's CSV, None where it is missing, or why it can't be read.
+    """
 
     path: Path
     info: dict[str, Any]
     profile: Profile
     phases: tuple[Phase, ...]
     requests: Requests
-    locust: LocustCsv | None
+    locust: LocustCsv | str | None
     telemetry: Telemetry
     solo: SoloRuns = field(default_factory=SoloRuns)
 
@@ -147,13 +150,18 @@ def load_run(
     info = directory.read_run()
     profile = read_profile(directory.profile)
     alone = read_solo(directory, info, solo) if solo is not None else told_solo(directory, info)
+    locust: LocustCsv | str | None
+    try:
+        locust = read_locust_csv(directory.locust_csv_prefix)
+    except RunDirectoryError as error:
+        locust = str(error)  # it is beside the point: the records are what is analysed
     return Run(
         path=directory.path,
         info=info,
         profile=profile,
         phases=read_phases(directory.run_json, info),
         requests=read_requests(directory.requests, [tenant.id for tenant in profile.tenants], progress),
-        locust=read_locust_csv(directory.locust_csv_prefix),
+        locust=locust,
         telemetry=read_telemetry(directory.path, info.get("telemetry")),
         solo=alone,
     )

@@ -25,6 +25,7 @@ from analysis.interference import Interference, interference
 from analysis.latency import ADJUSTED, Curve, Floats, Latency, Sample, curve, describe, icl_ms, itl_ms, per_request_ms
 from analysis.load import Phase, Run, Slo, phase_of
 from analysis.locust_check import describe_locust
+from analysis.locust_csv import LocustCsv
 from analysis.phases import by_load, by_part, span_of
 from analysis.report.answer import answer
 from analysis.requests import OK, TOKEN_SOURCES, Int64s, Mask, Requests
@@ -553,7 +554,7 @@ def _sources(run: Run) -> dict[str, Any]:
         by_outcome = np.bincount(requests.outcome[of_tenant], minlength=len(OUTCOMES))
         by_phase = np.bincount(requests.phase[of_tenant], minlength=len(requests.phases))
         by_source = np.bincount(requests.tokens_from[of_tenant] + 1, minlength=len(TOKEN_SOURCES) + 1)[1:]
-        counts = run.locust.counts(tenant.id) if run.locust is not None else None
+        counts = run.locust.counts(tenant.id) if isinstance(run.locust, LocustCsv) else None
         records = int(of_tenant.sum())
         tenants[tenant.id] = {
             "records": records,

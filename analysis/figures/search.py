@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from analysis.figures.style import applied, headed_figure, legend, mode_line, no_data, save
 
@@ -49,9 +49,9 @@ def draw_search(curves: Sequence[Curve], wanted: float | None, headline: str, pa
         if wanted is not None:
             axes.axhline(wanted, color="#555555", linewidth=0.9, linestyle=(0, (4, 3)), label=f"wanted: {wanted:.0%}")
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.xaxis.set_minor_formatter(ScalarFormatter())
-        axes.tick_params(axis="x", which="minor", labelsize=6)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylim(-0.02, 1.04)
         axes.set_title("SLO attainment of the tenant that fares worst")

@@ -67,7 +67,6 @@ def test_a_phase_without_end_lasts_for_ever(tmp_path: Path) -> None:
         ("profile.resolved.yaml", None, "profile.resolved.yaml can't be read"),
         ("profile.resolved.yaml", "tenants: {", "profile.resolved.yaml can't be read"),
         ("profile.resolved.yaml", "name: x", "profile.resolved.yaml is no resolved profile: KeyError: 'tenants'"),
-        ("locust_stats.csv", "Type,Name\nx,a\n", "locust_stats.csv can't be read"),
     ],
 )
 def test_what_cannot_be_understood_is_named(tmp_path: Path, name: str, content: str | None, message: str) -> None:

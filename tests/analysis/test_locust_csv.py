@@ -33,6 +33,7 @@ from analysis.locust_csv import (
 from analysis.locust_only import describe
 from analysis.report.locust import rows, users_line
 from analysis.report.locust_only import build_locust_report
+from analysis.summary import summarise
 from fairshare_locust.errors import RunDirectoryError
 from fairshare_locust.record import RequestRecord
 from tests.analysis.build import columns, quick_pictures, record, worker, write_run
@@ -387,3 +388,16 @@ def test_other_files_are_none_of_locusts(tmp_path: Path) -> None:
 def test_a_run_directory_is_no_such_folder(tmp_path: Path) -> None:
     locusts(write_run(tmp_path, []))
     assert csv_prefix(tmp_path) is None
+
+
+def test_a_broken_file_beside_good_records_is_a_warning(tmp_path: Path) -> None:
+    path = write_run(tmp_path, [record("a"), record("b")])
+    (path / "locust_stats.csv").write_text("Type,Name,Request Count,Failure Count\nPOST,a,many,0\nPOST,b,1,0\n")
+    content = summarise(load_run(path)).content
+    assert content["totals"]["completed"] == 2
+    assert content["sources"]["tenants"]["a"]["locust_requests"] is None
+    [warning] = content["locust"]["warnings"]
+    assert warning in content["warnings"]
+    assert "locust_stats.csv" in warning
+    with quick_pictures():
+        assert report_run(path).content["locust"]["cross_check"] == []
