@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-parts test-runs test-fleets test-scenarios lint format bench clean
+.PHONY: demo test test-parts test-runs test-fleets test-scenarios test-engines lint format bench clean
 
 demo: $(READY)
 	@$(BIN)/locust -f locustfiles/mixed.py --headless
@@ -18,7 +18,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest $(ALONE)
 
 test-parts: $(READY)
-	@$(BIN)/python -m pytest --ignore=tests/run --ignore=tests/profiles
+	@$(BIN)/python -m pytest --ignore=tests/run --ignore=tests/profiles --ignore=tests/engines
 
 test-runs: $(READY)
 	@$(BIN)/python -m pytest tests/run $(addprefix --ignore=,$(ALONE) $(FLEETS))
@@ -28,6 +28,10 @@ test-fleets: $(READY)
 
 test-scenarios: $(READY)
 	@$(BIN)/python -m pytest tests/profiles
+
+# Engines that are really installed, on the CPU; each that is not is skipped, with the reason.
+test-engines: $(READY)
+	@$(BIN)/python -m pytest tests/engines -rs
 
 bench: $(READY)
 	@$(BIN)/python -m bench.client

@@ -1,5 +1,5 @@
 """`python -m fairshare_locust`, or `fairshare`: check a profile, serve it, simulate it, report on a run, serve
-a host's GPUs."""
+a host's GPUs, tell what this machine can do."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from rich.table import Table
 
 from fairshare_locust.arguments import scale_of, seed_of
 from fairshare_locust.errors import FairshareError, ServingError
+from fairshare_locust.matrix import command as matrix
 from fairshare_locust.offered import Offered, offered_load
 from fairshare_locust.parts import absences
 from fairshare_locust.plan import PLANS, Phase, apply_plan, phases_of
 from fairshare_locust.profile import Profile, load_profile, resolved_yaml
 from fairshare_locust.profile.model import Sharing
 from fairshare_locust.profile.transform import scaled
+from fairshare_locust.search import command as search
+from fairshare_locust.serving import doctor
 from fairshare_locust.simulator.partition import parts_of
 from fairshare_locust.telemetry import agent
 
@@ -79,6 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="where run directories are made (default: runs)",
     )
     simulate.add_argument("--no-report", action="store_true", help="do not analyse the runs when they end")
+    matrix.add_arguments(commands.add_parser("matrix", help=matrix.HELP))
+    search.add_arguments(commands.add_parser("search", help=search.HELP))
+    doctor.add_arguments(commands.add_parser("doctor", help=doctor.HELP))
     report = commands.add_parser(
         "report", help="(re)build a run's report, as python -m analysis report", add_help=False
     )
@@ -93,6 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _serve(options.profile, options.listen)
         if options.command == "simulate":
             return _simulate(options)
+        if options.command == "matrix":
+            return matrix.run(options)
+        if options.command == "search":
+            return search.run(options)
+        if options.command == "doctor":
+            return doctor.run(options)
         if options.command == "telemetry":
             return agent.serve(options)
     except FairshareError as error:
@@ -132,6 +144,10 @@ def _check(path: Path, plan_name: str) -> int:
     profile = apply_plan(plan_name, load_profile(path))
     if profile.deployment.engine == "simulator":
         parts_of(profile)
+    elif profile.deployment.real and profile.deployment.sharing != "mig":
+        from fairshare_locust.serving.placement import memory_shares
+
+        memory_shares(profile)
     plan = phases_of(profile)
     load = offered_load(profile, plan)
     console = Console(highlight=False)
@@ -225,21 +241,23 @@ def _seconds(at_s: float) -> str:
 
 
 def _warn_of_length(profile: Profile, load: Sequence[Offered], console: Console) -> None:
-    if profile.deployment.engine != "simulator":
+    deployment = profile.deployment
+    longest = deployment.server.max_model_len if deployment.real else deployment.simulator.max_model_len
+    if deployment.engine == "external" or longest is None:
         return
-    longest = profile.deployment.simulator.max_model_len
+    who = "the simulator" if deployment.engine == "simulator" else "its server"
     for offered in load:
         longer = sum(tokens > longest for tokens in offered.sampled)
         if longer:
             console.print(
                 f"warning: tenant {offered.tenant.id!r}: {longer} of its first {len(offered.sampled)} requests ask for "
-                f"more than max_model_len {longest} tokens, prompt and answer together: the simulator will refuse them",
+                f"more than max_model_len {longest} tokens, prompt and answer together: {who} will refuse them",
                 soft_wrap=True,
             )
 
 
 def _serve(path: Path, address: str) -> int:
-    from fairshare_locust.serving import deploy
+    from fairshare_locust.serving import Deployed, deploy
 
     profile = load_profile(path)
     if profile.deployment.engine == "external":
@@ -249,14 +267,13 @@ def _serve(path: Path, address: str) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    deployed = deploy(profile, None, address)
+    deployed = Deployed({})
     try:
+        deployed = deploy(profile, None, address)
         for tenant_id, servers in deployed.servers.items():
             print(f"{tenant_id}: {', '.join(_reachable(server.endpoint) for server in servers)}", flush=True)
         print("serving; Ctrl-C stops", flush=True)
-        [process] = deployed.processes
-        code = process.wait()
-        raise ServingError(f"the simulator ended by itself with exit code {code}")
+        deployed.wait()
     except KeyboardInterrupt:
         return 0
     finally:

@@ -21,6 +21,7 @@ import orjson
 from locust.env import Environment
 
 from fairshare_locust import __version__
+from fairshare_locust.cell import cell_keys, note_verdict
 from fairshare_locust.child import child_command, child_environment
 from fairshare_locust.clock import RunClock
 from fairshare_locust.conductor import Conductor
@@ -44,6 +45,7 @@ from fairshare_locust.record.run_directory import SCHEMA, replace_file
 from fairshare_locust.record.store import FLUSH_EVERY_S, relabel
 from fairshare_locust.serving import Deployed, check_external, deploy, server_notes
 from fairshare_locust.serving.probe import api_key
+from fairshare_locust.serving.sharing_file import write_sharing
 from fairshare_locust.telemetry import Telemetry
 from fairshare_locust.trace import load_traces
 from fairshare_locust.users import TenantLoad
@@ -85,6 +87,7 @@ class Run:
         self.state: State = "running"
         self.mustered = False
         self._base_profile = base_profile
+        self._cell = cell_keys()
         self._prepared = Prepared({}, {}, {})
         self._overhead_tokens: Mapping[str, int] = {}
         self._fleet: tuple[Fleet, LiveTally] | None = None
@@ -110,22 +113,30 @@ class Run:
         for tenant in self.profile.tenants:
             api_key(tenant)
         traces = load_traces(self.profile)
-        external = self.profile.deployment.engine == "external"
-        if external:
+        deployment = self.profile.deployment
+        if deployment.engine == "external":
             self._deployed = check_external(self.profile, load_tokenizer(self.profile.model.tokenizer))
             overheads = self._deployed.prompt_overhead_tokens()
-        else:
-            template_tokens = self.profile.deployment.simulator.chat_template_tokens
+        elif deployment.engine == "simulator":
+            template_tokens = deployment.simulator.chat_template_tokens
             overheads = {t.id: template_tokens if t.api == "openai_chat" else 0 for t in self.profile.tenants}
-        self._overhead_tokens = overheads
+        else:
+            overheads = {}  # they are known once the servers have answered
+        # Of real engines, too: a server may take minutes to start, and a workload that fails should not wait for it.
         prompts = prepare_prompts(self.profile, phases_of(self.profile), traces, overheads)
         directory = RunDirectory.create(self._options.out, self.profile.name)
         self._directory = directory
         try:
             self._write_run(None)
             replace_file(directory.profile, resolved_yaml(self.profile).encode())
-            if not external:
-                self._deployed = deploy(self.profile, directory.logs)
+            if deployment.engine == "external":
+                write_sharing(self.profile, directory.path)
+            else:
+                self._deployed = deploy(self.profile, directory.logs, directory=directory.path)
+            if deployment.real:
+                overheads = self._deployed.prompt_overhead_tokens()
+                prompts = prepare_prompts(self.profile, phases_of(self.profile), traces, overheads)
+            self._overhead_tokens = overheads
             self._prepared = Prepared(prompts, traces, self._deployed.servers)
             self._note_servers()
             self._telemetry = Telemetry.start(self.profile, self._deployed.servers, directory, self._deployed.dcgm_url)
@@ -143,6 +154,8 @@ class Run:
             raise
 
     def _note_servers(self) -> None:
+        for note in self._deployed.notes:
+            self.note(note)
         for tenant in self.profile.tenants:
             families = [server.family for server in self._deployed.servers[tenant.id]]
             forced = all(family.ignore_eos or family.generation_config for family in families)
@@ -331,6 +344,9 @@ class Run:
             return
         self._load.close()
         self._telemetry.end()
+        for process in self._deployed.processes:
+            if process.ended:
+                self.note(str(process.death("during the run")).splitlines()[0])
         self.stop_servers()
         if self._flusher is not None:
             self._flusher.kill()
@@ -389,6 +405,7 @@ class Run:
         return f"{requests} has no room for its last {len(unwritten)} bytes; make room, then: cat {rest} >> {requests}"
 
     def _analyse(self) -> None:
+        assert self._directory is not None
         # A process of its own: in this one its threads would be greenlets, and its memory the load's.
         command = child_command("analysis", "report", str(self.path))
         terminal = {"FORCE_COLOR": "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
@@ -407,6 +424,10 @@ class Run:
             return
         self.report = result.stdout
         self.summary = orjson.loads((self.path / "analysis" / "summary.json").read_bytes())
+        try:
+            note_verdict(self._directory, self.summary["verdict"]["status"])
+        except OSError as error:
+            self.problem = self.problem or f"{self._directory.path}: can't be written: {error.strerror}"
 
     def _write_run(self, ended_s: float | None) -> None:
         assert self._directory is not None
@@ -442,6 +463,7 @@ class Run:
                     for tenant_id, count in ({} if self._load is None else self._load.scheduled()).items()
                 },
                 "notes": [*self._notes, *self._telemetry.notes],
+                **self._cell,
             }
         )
 

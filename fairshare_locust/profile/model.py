@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fairshare_locust.cards import constants
 from fairshare_locust.errors import CardError
 from fairshare_locust.profile.arrivals import Arrival, TraceArrival
 from fairshare_locust.profile.schema import allow, near
+from fairshare_locust.profile.servers import ServerOptions
 from fairshare_locust.profile.telemetry import Telemetry
 from fairshare_locust.profile.traces import Trace
 from fairshare_locust.profile.workloads import MixtureWorkload, TraceWorkload, Workload
@@ -21,12 +22,14 @@ __all__ = [
     "Api",
     "Cost",
     "Deployment",
+    "Engine",
     "Fairness",
     "Model",
     "PhaseOptions",
     "Profile",
     "Run",
     "Sampling",
+    "ServerOptions",
     "ServiceWeights",
     "Sharing",
     "SimulatorOptions",
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 Api = Literal["openai_chat", "openai_completions", "tgi"]
+Engine = Literal["simulator", "vllm", "tgi", "transformers", "external"]
 Sharing = Literal["logical", "mps", "timeslice", "mig", "mig_emulated"]
 
 
@@ -106,6 +110,8 @@ class SimulatorOptions:
         sm_percent, memory_percent, mig: by tenant id, where each has an engine of its own: at most so much of the SMs,
             so much of the memory, a MIG profile such as 3g.20gb. Without them each gets an even part; under MPS, whose
             active thread percentage it is, each may have all of the SMs.
+        models: by tenant id, where each has an engine of its own: the card of the model that it has instead of `model`,
+            with all that follows from it.
         faults: what goes wrong on purpose, each as `KIND[:rate=R][:after=S][:for=S][:seed=N]` with a KIND of stall,
             reset, error, slow and crash.
     """
@@ -138,6 +144,7 @@ class SimulatorOptions:
     sm_percent: dict[str, float] = field(default_factory=dict)
     memory_percent: dict[str, float] = field(default_factory=dict)
     mig: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 
     @classmethod
@@ -178,6 +185,7 @@ class SimulatorOptions:
             except CardError as error:
                 yield error.key, str(error)
                 return  # without them nothing can be said of the cache
+        yield from self._check_models()
         if self.kv_capacity_tokens < self.max_model_len:
             yield (
                 "kv_capacity_tokens",
@@ -198,14 +206,66 @@ class SimulatorOptions:
             except FaultError as error:
                 yield f"faults[{i}]", f"{fault!r}: {error}"
 
+    @property
+    def by_tenant(self) -> dict[str, Mapping[str, object]]:
+        """The options that name tenants."""
+        return {
+            "sm_percent": self.sm_percent,
+            "memory_percent": self.memory_percent,
+            "mig": self.mig,
+            "models": self.models,
+        }
+
+    def _check_models(self) -> Iterator[tuple[str, str]]:
+        for tenant, name in self.models.items():
+            if self.gpu is None or self.model is None:
+                yield f"models.{tenant}", f"found {name!r}, but its constants need cards: give gpu and model, too"
+                continue
+            try:
+                constants(self.gpu, name, self.dtype)
+            except CardError as error:
+                yield f"models.{tenant}", str(error)
+
+    def of_tenant(self, tenant_id: str) -> SimulatorOptions:
+        """Those of an engine of the tenant's own: with the constants of its model, if it has one in `models`."""
+        name = self.models.get(tenant_id, self.model)
+        if self.gpu is None or name is None or name == self.model:
+            return self
+        found: dict[str, Any] = constants(self.gpu, name, self.dtype)
+        own = {key: found[key] for key in _OF_MODEL}
+        length = min(self.max_model_len, found["max_model_len"])
+        return replace(self, model=name, max_model_len=length, **own)
+
+
+# What of a card's constants follows from the model.
+_OF_MODEL = (
+    *("weights_ms", "compute_per_token_us", "kv_read_per_token_ns"),
+    *("kv_capacity_tokens", "weights_mib", "kv_bytes_per_token"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """Who serves. `external`: a server that runs already; its sharing mode is then what you say it is."""
+    """Who serves, and how tenants share the GPU.
 
-    engine: Literal["simulator", "external"] = "simulator"
+    `external`: a server that runs already; its sharing mode is then what you say it is. `simulator` has options of its
+    own, `server` those of all the other engines that we start.
+    """
+
+    engine: Engine = "simulator"
     sharing: Sharing = "logical"
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
+    server: ServerOptions = field(default_factory=ServerOptions)
+
+    @property
+    def real(self) -> bool:
+        """Whether we start an engine that needs a GPU, or a model at least."""
+        return self.engine not in ("simulator", "external")
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Options that the engine can't follow."""
+        for key, message in self.server.refused(self.engine):
+            yield f"server.{key}", message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -435,9 +495,34 @@ class Profile:
                     f"found {tenant.endpoint[0]!r}, but engine {self.deployment.engine!r} starts the server itself; "
                     "leave endpoint out or say deployment.engine: external",
                 )
+        yield from self._check_servers(list(seen))
         yield from self._check_active()
         yield from self._check_phases(set(seen))
         yield from self._check_traces()
+
+    def _check_servers(self, tenant_ids: list[str]) -> Iterator[tuple[str, str]]:
+        deployment = self.deployment
+        for key, given in deployment.server.by_tenant.items():
+            for tenant_id in given:
+                if tenant_id not in tenant_ids:
+                    yield (
+                        f"deployment.server.{key}.{tenant_id}",
+                        f"found {tenant_id!r}; no tenant has this id{near(tenant_id, tenant_ids)}",
+                    )
+        if not deployment.real:
+            return
+        if self.model.name == "auto":
+            yield (
+                "model.name",
+                f"found 'auto'; engine {deployment.engine} starts the server itself: name a model of the hub, or a "
+                "folder with one",
+            )
+        for i, tenant in enumerate(self.tenants):
+            if tenant.api == "tgi" and deployment.engine != "tgi":
+                yield (
+                    f"tenants[{i}].api",
+                    f"found 'tgi'; engine {deployment.engine} has openai_chat and openai_completions",
+                )
 
     def _check_active(self) -> Iterator[tuple[str, str]]:
         counted = self.run.requests is not None or any(phase.requests is not None for phase in self.phases)

@@ -175,6 +175,8 @@ class Reader:
             return self._union(node, classes, limits, path, or_null)
         if classes:
             return self._dataclass(node, classes[0], path, or_null)
+        if options == [int, str]:  # a number that is not quoted is one
+            options = [int if isinstance(self._scalar(node), int) else str]
         [kind] = options
         if get_origin(kind) is tuple:
             return self._tuple(node, get_args(kind)[0], limits, path)
@@ -240,8 +242,23 @@ class Reader:
         if entries is None:
             return _FAILED
         self._lines |= {_join(path, key): value.start_mark.line + 1 for key, (_, value) in entries.items()}
-        values = {key: self._plain(value, kind, _NO_LIMITS, _join(path, key)) for key, (_, value) in entries.items()}
+        if kind is Any:
+            return self._anything(node, path)
+        values = {key: self._of_mapping(value, kind, _join(path, key)) for key, (_, value) in entries.items()}
         return _FAILED if any(value is _FAILED for value in values.values()) else values
+
+    def _of_mapping(self, node: yaml.Node, kind: Any, path: str) -> Any:
+        if get_origin(kind) is dict:
+            return self._mapping(node, get_args(kind)[1], path)
+        return self._plain(node, kind, _NO_LIMITS, path)
+
+    def _anything(self, node: yaml.Node, path: str) -> Any:
+        """Plain data, unchecked: it is a part of something that is read later."""
+        try:
+            return self._loader.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+            what = " ".join(str(getattr(error, "problem", None) or error).split())
+            return self._problem(node, path, f"not YAML: {what}")
 
     def _union(self, node: yaml.Node, classes: list[Any], limits: Limits, path: str, or_null: str = "") -> Any:
         tag_key = _tag_key(classes)

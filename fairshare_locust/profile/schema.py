@@ -4,8 +4,9 @@ A field's type says its kind, `allow` its limits:
 
     rate_per_s: float = allow(above=0)
 
-Supported types: str, int, float, bool, Path (an existing file), Literal of strings, `X | None`, `tuple[X, ...]`,
-`dict[str, X]` of a plain X, another dataclass, and a union of dataclasses told apart by their one-valued Literal field.
+Supported types: str, int, float, bool, `int | str`, Path (an existing file), Literal of strings, `X | None`,
+`tuple[X, ...]`, `dict[str, X]` of a plain X, of another such `dict`, or of Any (plain data that is checked where it is
+used), another dataclass, and a union of dataclasses told apart by their one-valued Literal field.
 """
 
 from __future__ import annotations

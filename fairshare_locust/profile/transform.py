@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from fairshare_locust.errors import ProfileError
 from fairshare_locust.profile.arrivals import (
@@ -113,7 +115,19 @@ def only_tenants(profile: Profile, class_names: set[str]) -> Profile:
         raise ProfileError([f"phases: none is left with {', '.join(sorted(class_names))} alone"])
     chosen = {tenant.id for tenant in tenants}
     traces = tuple(_without_others(trace, chosen) for trace in profile.traces)
-    return replace(profile, tenants=tenants, phases=kept, traces=traces)
+    server, simulator = profile.deployment.server, profile.deployment.simulator
+    deployment = replace(
+        profile.deployment,
+        server=replace(server, **_of_chosen(server.by_tenant, chosen)),
+        simulator=replace(simulator, **_of_chosen(simulator.by_tenant, chosen)),
+    )
+    return replace(profile, tenants=tenants, phases=kept, traces=traces, deployment=deployment)
+
+
+def _of_chosen(by_tenant: Mapping[str, Mapping[str, object]], chosen: set[str]) -> dict[str, Any]:
+    return {
+        key: {tenant: value for tenant, value in given.items() if tenant in chosen} for key, given in by_tenant.items()
+    }
 
 
 def _without_others(trace: Trace, chosen: set[str]) -> Trace:

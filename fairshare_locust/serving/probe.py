@@ -90,28 +90,35 @@ def key_of(tenant_id: str, variable: str | None) -> str | None:
     return key
 
 
-def probe(profile: Profile, tenant: Tenant, url: str) -> Found:
+def probe(profile: Profile, tenant: Tenant, url: str, *, answer_within_s: float | None = None) -> Found:
     """What the server at `url` is, found by asking it for one token.
+
+    `answer_within_s` is for a server that has just been started; others have as long as a tenant's requests, at most
+    20 s.
 
     Raises ServingError, in one line, when it does not answer or refuses.
     """
     key = api_key(tenant)
     try:
-        return _probe(tenant.model or profile.model.name, tenant, Endpoint.parse(url), key)
+        return _probe(tenant.model or profile.model.name, tenant, Endpoint.parse(url), key, answer_within_s)
     except ServingError as error:
         if key is None or key not in str(error):
             raise
         raise ServingError(str(error).replace(key, "***")) from None  # servers like to repeat a key they refuse
 
 
-def prompt_overhead_tokens(tenant: Tenant, url: str, found: Found, tokenizer: Tokenizer) -> int | None:
+def prompt_overhead_tokens(
+    tenant: Tenant, url: str, found: Found, tokenizer: Tokenizer, *, answer_within_s: float | None = None
+) -> int | None:
     """Tokens that the server adds to a prompt of one message by the tenant's API: its counts less the tokenizer's.
 
     None if it tells no counts, or if the difference depends on the text: then the tokenizers differ.
     """
     if found.prompt_tokens is None:
         return None
-    exchange = _ask_one_token(tenant, Endpoint.parse(url), api_key(tenant), found.model, found.family, _LONGER_PROMPT)
+    exchange = _ask_one_token(
+        tenant, Endpoint.parse(url), api_key(tenant), found.model, found.family, _LONGER_PROMPT, answer_within_s
+    )
     longer_tokens = exchange.transcript.input_tokens
     if exchange.outcome != "ok" or longer_tokens is None:
         return None
@@ -129,7 +136,7 @@ def reach(url: str) -> None:
         raise ServingError(f"{endpoint.url} can't be reached from {socket.gethostname()}: {why}") from error
 
 
-def _probe(model: str, tenant: Tenant, endpoint: Endpoint, key: str | None) -> Found:
+def _probe(model: str, tenant: Tenant, endpoint: Endpoint, key: str | None, answer_within_s: float | None) -> Found:
     if tenant.api == "tgi":
         _get(tenant, endpoint, "/health", None)
         models, candidates = _Models(), [TGI]
@@ -144,7 +151,7 @@ def _probe(model: str, tenant: Tenant, endpoint: Endpoint, key: str | None) -> F
         model = models.names[0] if models.names else "auto"
     while True:
         family = candidates[0]
-        exchange = _ask_one_token(tenant, endpoint, key, model, family, _PROMPT)
+        exchange = _ask_one_token(tenant, endpoint, key, model, family, _PROMPT, answer_within_s)
         if exchange.outcome == "ok":
             name = models.owner if models.owner and family.ignore_eos else family.name
             takes = family.takes & _TAKEN_IN_FACT.get(name, EVERY_OPTION)
@@ -188,13 +195,19 @@ def _body(tenant: Tenant, model: str, family: ServerFamily, prompt: str) -> byte
 
 
 def _ask_one_token(
-    tenant: Tenant, endpoint: Endpoint, key: str | None, model: str, family: ServerFamily, prompt: str
+    tenant: Tenant,
+    endpoint: Endpoint,
+    key: str | None,
+    model: str,
+    family: ServerFamily,
+    prompt: str,
+    answer_within_s: float | None,
 ) -> Exchange:
     timeouts = replace(
         tenant.timeouts,
         connect_s=min(tenant.timeouts.connect_s, _CONNECT_WITHIN_S),
-        first_token_s=min(tenant.timeouts.first_token_s, _ANSWER_WITHIN_S),
-        total_s=min(tenant.timeouts.total_s, _ANSWER_WITHIN_S),
+        first_token_s=answer_within_s or min(tenant.timeouts.first_token_s, _ANSWER_WITHIN_S),
+        total_s=answer_within_s or min(tenant.timeouts.total_s, _ANSWER_WITHIN_S),
     )
     client = StreamingClient(endpoint, DIALECTS[tenant.api], timeouts, tenant.headers, key)
     exchange = client.exchange(_body(tenant, model, family, prompt), "probe")

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fairshare_locust.client.dialects import ServerFamily
+from fairshare_locust.serving.sharing.mode import label_of
 
 __all__ = ["Server"]
 
@@ -18,7 +19,8 @@ class Server:
     `max_model_len` is the longest prompt and answer together, in tokens, where the server tells it.
     `prompt_overhead_tokens` is what the server adds to a prompt of one message by the tenant's API (chat template,
     start token); None where that can't be known. `part` is the part of the GPU that serves, where it has several.
-    `headers` go along with each of the tenant's requests, as (name, value).
+    `headers` go along with each of the tenant's requests, as (name, value). `version` is the engine's, where we
+    started it and it tells.
     """
 
     endpoint: str
@@ -32,6 +34,7 @@ class Server:
     prompt_overhead_tokens: int | None = None
     part: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    version: str | None = None
 
     @property
     def simulated(self) -> bool:
@@ -43,7 +46,9 @@ class Server:
         return {
             "endpoint": self.endpoint,
             "engine": self.engine,
+            "version": self.version,
             "sharing": self.sharing,
+            "sharing_label": label_of(self.sharing),
             "part": self.part,
             "simulated": self.simulated,
             "command": list(self.command),

@@ -115,9 +115,14 @@ class SimulatorProcess:
             except OSError:
                 return  # it is on its way out, or the disk is full: the run's own files matter more
 
-    def wait(self) -> int:
-        """Wait until it ends by itself; its exit code."""
-        return self._process.wait()
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
+    def death(self, when: str) -> ServingError:
+        """The error that tells of its end."""
+        return ServingError(f"the simulator ended {when} with exit code {self._process.returncode}")
 
     def stop(self) -> None:
         """End it, kindly at first, and keep its last metrics beside its log; safe to call twice."""

@@ -10,9 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis import report_run
+from fairshare_locust.cell import note_verdict
 from fairshare_locust.errors import FairshareError, RunDirectoryError
 from fairshare_locust.profile import Profile
 from fairshare_locust.profile.model import Sharing
+from fairshare_locust.record import RunDirectory
 from fairshare_locust.simulator.virtual import VirtualRun
 
 __all__ = ["Comparison"]
@@ -77,7 +79,8 @@ class Comparison:
         for note in run.notes:
             print(f"fairshare: {note}", file=sys.stderr)
         if self.report:
-            report_run(path, progress=sys.stderr.isatty(), console=self.console)
+            summary = report_run(path, progress=sys.stderr.isatty(), console=self.console)
+            note_verdict(RunDirectory(path), summary.content["verdict"]["status"])
         else:
             self.console.print(f"run: {path}", soft_wrap=True, highlight=False, markup=False)
         return path

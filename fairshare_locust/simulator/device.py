@@ -74,8 +74,10 @@ class Device:
         config, now_s = self._engines[0].config, self._clock()
         busy_share = self._busy_time.share(now_s)
         busy_s = self._busy_time.until(now_s)
-        kv_tokens = sum(engine.kv_used_tokens for engine in self._engines)
-        used_mib = len(self._engines) * config.weights_mib + kv_tokens * config.kv_bytes_per_token / 2**20
+        used_mib = sum(
+            engine.config.weights_mib + engine.kv_used_tokens * engine.config.kv_bytes_per_token / 2**20
+            for engine in self._engines
+        )
         above_idle_w = config.busy_w - config.idle_w
         return Reading(
             busy_share=busy_share,

@@ -139,5 +139,13 @@ def machine_of(profile: Profile) -> tuple[Machine, tuple[Part, ...]]:
 
 def machine_with(options: SimulatorOptions, sharing: Sharing, parts: Many[Part], seed: int) -> Machine:
     """The machine with an engine for each of these parts; `seed` is that of their jitter."""
-    engines = [Engine(options, part.costs, part.kv_capacity_tokens, seed + part.index) for part in parts]
+    engines = [
+        Engine(
+            options if sharing == "logical" else options.of_tenant(part.tenants[0]),
+            part.costs,
+            part.kv_capacity_tokens,
+            seed + part.index,
+        )
+        for part in parts
+    ]
     return Machine(engines, gpu_of(options, sharing, parts))

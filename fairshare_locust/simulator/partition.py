@@ -9,6 +9,8 @@ Utilisation and reserve come from the GPU's card; without one all of the memory 
 Time-slicing gives each all SMs and all of the bandwidth in its turn. Under MPS, and where its caps stand in for MIG
 (`mig_emulated`), each has at most its share of the SMs, and all share the bandwidth. A MIG slice has sevenths of the
 SMs and eighths of memory and bandwidth to itself, so reading and computing take longer by as much.
+
+An engine of a tenant's own may have a model of its own (`models`); one engine for all has one model.
 """
 
 from __future__ import annotations
@@ -73,20 +75,17 @@ def partition(options: SimulatorOptions, sharing: Sharing, tenants: Many[str]) -
         ServingError: shares of nobody, or of more than there is; a KV cache too small for the longest sequence; MIG
             profiles that the card does not have, or not all at once.
     """
-    shares: dict[str, Mapping[str, object]] = {
-        "sm_percent": options.sm_percent,
-        "memory_percent": options.memory_percent,
-        "mig": options.mig,
-    }
-    for key, given in shares.items():  # those of another mode are not used, but a slip of the pen is one there, too
+    # Those of another mode are not used, but a slip of the pen is one there, too.
+    for key, given in options.by_tenant.items():
         _check_tenants(given, tenants, key)
-    costs = StepCosts.of(options)
     if sharing == "logical":
+        _check_one_model(options)
+        costs = StepCosts.of(options)
         whole = options.kv_capacity_tokens
         return (Part(0, tuple(tenants), costs, whole, options.memory_mib, options.weights_mib, 1.0),)
     card = None if options.gpu is None else gpu_card(options.gpu)
     if sharing == "mig":
-        return _slices(options, card, costs, tenants)
+        return _slices(options, card, tenants)
     memory_percent = _percent(options.memory_percent, tenants, "memory_percent")
     if (total := math.fsum(memory_percent.values())) > 100 + 1e-9:
         raise ServingError(
@@ -103,10 +102,20 @@ def partition(options: SimulatorOptions, sharing: Sharing, tenants: Many[str]) -
     for index, tenant in enumerate(tenants):
         memory_mib = options.memory_mib * memory_percent[tenant] / 100
         origin = f"{options.memory_mib:,} MiB × {memory_percent[tenant]:.4g} %"
-        capacity = _kv_capacity_tokens(options, card, tenant, memory_mib, origin)
+        own = options.of_tenant(tenant)
+        capacity = _kv_capacity_tokens(own, card, tenant, memory_mib, origin)
         share = sm_percent[tenant] / 100
-        parts.append(Part(index, (tenant,), costs, capacity, memory_mib, options.weights_mib, share))
+        parts.append(Part(index, (tenant,), StepCosts.of(own), capacity, memory_mib, own.weights_mib, share))
     return tuple(parts)
+
+
+def _check_one_model(options: SimulatorOptions) -> None:
+    for tenant, name in options.models.items():
+        if name != options.model:
+            raise ServingError(
+                f"{_AT}.models.{tenant}: found {name!r}, but under sharing: logical one engine serves all tenants with "
+                f"one model ({options.model}); leave models out, or choose another way of sharing"
+            )
 
 
 def _percent(given: Mapping[str, float], tenants: Many[str], key: str) -> dict[str, float]:
@@ -162,7 +171,7 @@ def _kv_capacity_tokens(
     )
 
 
-def _slices(options: SimulatorOptions, card: GpuCard | None, costs: StepCosts, tenants: Many[str]) -> tuple[Part, ...]:
+def _slices(options: SimulatorOptions, card: GpuCard | None, tenants: Many[str]) -> tuple[Part, ...]:
     if card is None or not card.mig:
         able = ", ".join(name for name in gpu_names() if gpu_card(name).mig)
         found = "missing, and sharing: mig needs a card" if card is None else f"found {card.name!r}, which has no MIG"
@@ -170,12 +179,11 @@ def _slices(options: SimulatorOptions, card: GpuCard | None, costs: StepCosts, t
     parts = []
     for index, (tenant, mig) in enumerate(_mig_profiles(options.mig, card, tenants).items()):
         sm_share = mig.compute_sevenths / _SEVENTHS
-        scaled = costs.scaled(sm_share, mig.memory_eighths / _EIGHTHS)
+        own = options.of_tenant(tenant)
+        scaled = StepCosts.of(own).scaled(sm_share, mig.memory_eighths / _EIGHTHS)
         origin = f"{mig.memory_mib:,} MiB of a {mig.profile}"
-        capacity = _kv_capacity_tokens(options, card, tenant, mig.memory_mib, origin)
-        parts.append(
-            Part(index, (tenant,), scaled, capacity, mig.memory_mib, options.weights_mib, sm_share, mig.profile)
-        )
+        capacity = _kv_capacity_tokens(own, card, tenant, mig.memory_mib, origin)
+        parts.append(Part(index, (tenant,), scaled, capacity, mig.memory_mib, own.weights_mib, sm_share, mig.profile))
     return tuple(parts)
 
 

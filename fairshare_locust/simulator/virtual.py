@@ -22,6 +22,7 @@ from typing import Any
 from fairshare_locust import __version__
 from fairshare_locust.arrival import ArrivalQueue, first_exhausted_s
 from fairshare_locust.attainment import Attainment
+from fairshare_locust.cell import cell_keys
 from fairshare_locust.distributed.lost import due_by_schedule
 from fairshare_locust.errors import RunDirectoryError, ServingError
 from fairshare_locust.parts import LoadSpan, Part, PhaseTimes, absences, open_part, window_end
@@ -29,6 +30,8 @@ from fairshare_locust.plan import Phase, apply_plan, phases_of, slots_of
 from fairshare_locust.profile import Profile, resolved_yaml
 from fairshare_locust.record import RecordStore, RequestRecord, RunDirectory
 from fairshare_locust.record.run_directory import SCHEMA, replace_file
+from fairshare_locust.serving.sharing import label_of
+from fairshare_locust.serving.sharing_file import write_sharing
 from fairshare_locust.simulator.flights import Flights
 from fairshare_locust.simulator.machine import machine_of
 from fairshare_locust.simulator.slots import Held, TenantSlots
@@ -59,6 +62,7 @@ class VirtualRun:
             )
         self.profile = apply_plan(plan, profile)
         self.directory: RunDirectory | None = None
+        self._cell = cell_keys()
         self._plan_name = plan
         self._plan = phases_of(self.profile)
         self._machine, parts = machine_of(self.profile)
@@ -108,6 +112,7 @@ class VirtualRun:
         started_unix_s = time.time()
         try:
             replace_file(directory.profile, resolved_yaml(self.profile).encode())
+            write_sharing(self.profile, directory.path)
             self._store = store = RecordStore(directory.requests, directory.texts)
             self._write_run(started_unix_s, "running", None)
             for number, phase in enumerate(self._plan):
@@ -274,6 +279,7 @@ class VirtualRun:
                     for tenant_id, slots in self._slots.items()
                 },
                 "notes": self.notes,
+                **self._cell,
             }
         )
 
@@ -286,6 +292,7 @@ class VirtualRun:
                 "endpoint": self._endpoints[tenant.id],
                 "engine": "simulator",
                 "sharing": sharing,
+                "sharing_label": label_of(sharing),
                 "part": None if sharing == "logical" else self._part_of[tenant.id],
                 "simulated": True,
                 "command": [],

@@ -42,7 +42,7 @@ from fairshare_locust.workload.source import PromptSource
 from fairshare_locust.workload.synthetic import POOL, SyntheticSource
 from fairshare_locust.workload.tokenizer import load_tokenizer
 from fairshare_locust.workload.trace import TraceSource
-from fairshare_locust.workload.words import Words
+from fairshare_locust.workload.words import Words, words_of
 
 __all__ = ["expected_requests", "prepare_prompts"]
 
@@ -125,7 +125,7 @@ class _Preparation:
 
     @cached_property
     def _words(self) -> Words:
-        return Words(self._tokenizer)
+        return words_of(self._tokenizer)
 
     def _prompts(self, workload: JsonlWorkload | TextWorkload) -> list[FilePrompt]:
         """Of a file that several may name: it is read once."""

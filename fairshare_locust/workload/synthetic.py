@@ -50,10 +50,19 @@ class SyntheticSource(PromptSource):
         self._tenant_id = tenant_id
         self._output_tokens = draw_lengths(workload.output_tokens, stream, count).tolist()
         self._input_tokens = [length + overhead_tokens for length in lengths]
-        self._pool = [
-            words.text(random_stream(seed, tenant_id, f"prompt/{i}"), length) for i, length in enumerate(lengths)
-        ]
-        check_lengths(tokenizer, tenant_id, self._pool, lengths)
+        self._lengths = lengths
+        self._pool: list[str | None] = [None] * count
+        if tokenizer is not None:  # they are made, and counted, before the load begins; else when they are asked for
+            texts = [self._text(place) for place in range(count)]
+            check_lengths(tokenizer, tenant_id, texts, lengths)
+
+    def _text(self, place: int) -> str:
+        """A prompt of the pool; made once."""
+        text = self._pool[place]
+        if text is None:
+            stream = random_stream(self._seed, self._tenant_id, f"prompt/{place}")
+            text = self._pool[place] = self._words.text(stream, self._lengths[place])
+        return text
 
     def _fresh_start(self, text: str, index: int) -> str:
         """The text behind other first words, as many; straight from a digest, as this is done while the load runs."""
@@ -68,7 +77,7 @@ class SyntheticSource(PromptSource):
     def request(self, index: int) -> PromptRequest:
         """See PromptSource."""
         place = index % len(self._pool)
-        text = self._pool[place]
+        text = self._text(place)
         if index != place:
             text = self._fresh_start(text, index)
         return PromptRequest(None, text, self._input_tokens[place], self._output_tokens[place])

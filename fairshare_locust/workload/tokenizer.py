@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
         yield batch
 
 
+@cache
+def _builtin() -> Tokenizer:
+    text = resources.files("fairshare_locust.workload").joinpath("builtin_tokenizer.json").read_text("utf-8")
+    return Tokenizer(tokenizers.Tokenizer.from_str(text))
+
+
 def load_tokenizer(name: str) -> Tokenizer:
     """`builtin`, a folder with a tokenizer.json, such a file, or a model's id on the hub.
 
@@ -66,8 +73,7 @@ def load_tokenizer(name: str) -> Tokenizer:
     """
     try:
         if name == "builtin":
-            text = resources.files("fairshare_locust.workload").joinpath("builtin_tokenizer.json").read_text("utf-8")
-            return Tokenizer(tokenizers.Tokenizer.from_str(text))
+            return _builtin()
         path = Path(name).expanduser()
         if path.is_dir():
             path = path / "tokenizer.json"

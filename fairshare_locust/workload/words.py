@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from fairshare_locust.errors import WorkloadError
 from fairshare_locust.workload.tokenizer import Tokenizer
 
-__all__ = ["Words", "check_lengths", "shortened"]
+__all__ = ["Words", "check_lengths", "shortened", "words_of"]
 
 _WORDS = 2048
 _ANCHOR = "the"
@@ -44,6 +45,12 @@ class Words:
         first = self.first[int(stream.integers(len(self.first)))]
         inner = self.inner
         return " ".join([first, *(inner[i] for i in stream.integers(len(inner), size=length - 1).tolist())])
+
+
+@lru_cache(maxsize=1)
+def words_of(tokenizer: Tokenizer) -> Words:
+    """Those of a tokenizer; a process that makes run after run finds them once. Raises WorkloadError as `Words`."""
+    return Words(tokenizer)
 
 
 def shortened(length: int, overhead_tokens: int) -> int:

@@ -506,7 +506,7 @@ def test_seeds(seed: str) -> None:
             "tenants:\n",
             "deployment: {engine: ollama}\ntenants:\n",
             "p.yaml:4: deployment.engine",
-            "found 'ollama'; must be one of simulator, external",
+            "found 'ollama'; must be one of simulator, vllm, tgi, transformers, external; did you mean 'vllm'?",
         ),
         (
             "tenants:\n",

@@ -19,6 +19,7 @@ from fairshare_locust.profile import (
     load_profile,
     model,
     resolved_yaml,
+    servers,
     telemetry,
     traces,
     workloads,
@@ -649,7 +650,7 @@ def _made(profile: Profile) -> list[Any]:
     return found
 
 
-_PARTS = (model, arrivals, workloads, distribution, telemetry, traces)
+_PARTS = (model, servers, arrivals, workloads, distribution, telemetry, traces)
 
 
 def _kinds() -> set[type[Any]]:

@@ -1,0 +1,91 @@
+"""A lock per GPU: two runs on one GPU would measure each other."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import orjson
+
+from fairshare_locust.errors import ServingError
+
+__all__ = ["GpuLock"]
+
+
+class GpuLock:
+    """Held from its making to `release`. Raises ServingError when another process holds it, and says which.
+
+    The file stands in XDG_RUNTIME_DIR, else in the system's folder for temporary files. Whoever inherits the
+    descriptor holds the lock along with us.
+
+    Attributes:
+        path: of the file, which says who holds it.
+    """
+
+    def __init__(self, gpu: str) -> None:
+        """`gpu`: its UUID, or its index where no driver tells the UUID."""
+        self.path = _folder() / f"fairshare-gpu-{gpu}.lock"
+        self._descriptor: int | None = None
+        while self._descriptor is None:
+            self._descriptor = self._try(gpu)
+
+    def _try(self, gpu: str) -> int | None:
+        """The locked file; None if it was removed meanwhile."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise ServingError(
+                f"GPU {gpu}: its lock {self.path} can't be opened: {error.strerror}; if no run of another user holds "
+                "it, remove the file, or point XDG_RUNTIME_DIR to a folder of yours"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
+                raise FileNotFoundError
+        except FileNotFoundError:
+            os.close(descriptor)
+            return None
+        except OSError as error:
+            holder = _holder(os.pread(descriptor, 1 << 16, 0))
+            os.close(descriptor)
+            raise ServingError(
+                f"GPU {gpu} is in use by another run: {holder}; wait for its end, stop it, or take another GPU "
+                "(deployment.server.gpu)"
+            ) from error
+        command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, orjson.dumps({"pid": os.getpid(), "command": command, "since_unix_s": time.time()}), 0)
+        return descriptor
+
+    @property
+    def descriptor(self) -> int:
+        """Of the file, to be inherited."""
+        assert self._descriptor is not None
+        return self._descriptor
+
+    def release(self) -> None:
+        """Let others have the GPU; safe to call twice."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            descriptor, self._descriptor = self._descriptor, None
+            os.closerange(descriptor, descriptor + 1)  # gevent's `os.close` would put it off until its loop runs
+
+
+def _folder() -> Path:
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(given) if given and os.access(given, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
+def _holder(content: bytes) -> str:
+    try:
+        held = orjson.loads(content)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(held["since_unix_s"]))
+        return f"pid {held['pid']} ({held['command']}) since {since}"
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return "its holder has not said who it is"
