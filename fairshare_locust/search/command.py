@@ -161,9 +161,6 @@ def _run(
     print_table(found, limits, console)
     for path in written:
         console.print(f"written: {path}", soft_wrap=True, markup=False)
-    for mode in found:
-        if mode.failure:
-            watcher.tell(f"{mode.variant.name} can't be searched: {mode.failure}")
     return _EXIT_MISSING if any(mode.failure for mode in found) else 0
 
 

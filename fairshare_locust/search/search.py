@@ -90,9 +90,7 @@ class Search:
             cell = probe_cell(variant, one, self._seed)
             # Loads that round to as many streams are the same run.
             same = replace(cell, profile=replace(cell.profile, name="same")).text
-            outcome = alike.get(same)
-            if outcome is None:
-                outcome = self._outcome(cell)
+            outcome = alike[same] if same in alike else self._outcome(cell)
             if isinstance(outcome, str):
                 found.failure = f"{cell.title}: {outcome}"
                 break

@@ -30,7 +30,6 @@ def print_table(found: Sequence[ModeSearch], limits: Limits, console: Console) -
     table.add_column("mode", no_wrap=True)
     for header in ("highest load\nthat held", "output\ntokens/s", "requests/s", "first load\nthat broke"):
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("whose SLO")
     table.add_column("runs", justify="right")
     for mode in found:
         at = [] if mode.held is None else mode.at(mode.held)
@@ -40,22 +39,22 @@ def print_table(found: Sequence[ModeSearch], limits: Limits, console: Console) -
             _number(_mean([outcome.output_tokens_per_s for outcome in at])),
             _number(_mean([outcome.requests_per_s for outcome in at])),
             _scale(mode.broke),
-            mode.failure or _why(mode),
             str(len(mode.outcomes)),
         )
     console.print(table)
     for mode in found:
-        if not mode.failure:
-            console.print(_sentence(mode, limits), soft_wrap=True, markup=False)
+        console.print(_sentence(mode, limits), soft_wrap=True, markup=False)
 
 
 def _sentence(mode: ModeSearch, limits: Limits) -> str:
     name = mode.variant.mode
+    if mode.failure:
+        return f"{name}: not known: {mode.failure}"
     if mode.held is None:
-        return f"{name}: no SLO holds even at × {limits.low:g}, the lowest load; search lower with --low"
+        return f"{name}: at × {limits.low:g}, the lowest load, this breaks: {_why(mode)}; search lower with --low"
     if mode.broke is None:
         return f"{name}: every SLO holds up to × {limits.high:g}, the highest load; search higher with --high"
-    return f"{name}: every tenant keeps its SLO up to × {mode.held:g}; at × {mode.broke:g} it breaks"
+    return f"{name}: every tenant keeps its SLO up to × {mode.held:g}; at × {mode.broke:g} this breaks: {_why(mode)}"
 
 
 def _scale(value: float | None) -> str:

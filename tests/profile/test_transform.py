@@ -186,6 +186,16 @@ def test_only_tenants() -> None:
     assert only_tenants(profile, {t.class_name for t in profile.tenants}) == profile
 
 
+def test_only_tenants_takes_what_is_the_others_out_of_the_deployment() -> None:
+    profile = of_slots(1, 2)
+    simulator = dataclasses.replace(
+        profile.deployment.simulator, sm_percent={"t0": 30, "t1": 70}, models={"t1": "llama-3-8b"}
+    )
+    profile = dataclasses.replace(profile, deployment=dataclasses.replace(profile.deployment, simulator=simulator))
+    fewer = only_tenants(profile, {"T0Tenant"}).deployment.simulator
+    assert (fewer.sm_percent, fewer.models) == ({"t0": 30}, {})
+
+
 def test_only_tenants_takes_the_others_out_of_phases() -> None:
     phases = (
         PhaseOptions(name="all", load=2, warmup_s=1),

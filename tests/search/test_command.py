@@ -48,7 +48,7 @@ def test_a_mode_that_does_not_fit_is_told(tmp_path: Path, capsys: pytest.Capture
     profile = tmp_path / "tight.yaml"
     profile.write_text(PROFILE)
     assert main(["search", str(profile), "--out", str(tmp_path), "--sharing", "mig"]) == 1
-    assert "mig can't be searched: deployment.simulator.gpu: missing" in capsys.readouterr().err
+    assert "mig: not known: deployment.simulator.gpu: missing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,3 +103,10 @@ def test_busy_time_is_that_of_the_steps_so_far_and_never_goes_back(
         assert busy_time.until(now_s) >= before_s
         before_s = busy_time.until(now_s)
         assert -1e-9 <= busy_time.share(now_s) <= 1 + 1e-9
+
+
+def test_engines_with_models_of_their_own_take_memory_of_their_own() -> None:
+    large = SimulatorOptions(memory_mib=20000, weights_mib=10000, kv_capacity_tokens=8192)
+    small = replace(large, weights_mib=2000)
+    reading = Device([Engine(large), Engine(small)], BusyTime(), lambda: 0.0).read()
+    assert (reading.memory_used_mib, reading.memory_free_mib) == (12000, 8000)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fairshare_locust.errors import ServingError
+from fairshare_locust.errors import ProfileError, ServingError
 from fairshare_locust.profile.model import Sharing, SimulatorOptions
 from fairshare_locust.simulator.costs import StepCosts
 from fairshare_locust.simulator.partition import Part, partition, parts_of
@@ -216,3 +216,47 @@ def test_no_slices_without_a_card_that_has_them() -> None:
     assert refusal("mig") == f"deployment.simulator.gpu: missing, and sharing: mig needs a card; {able}"
     with pytest.raises(ServingError, match=f"found 'L4', which has no MIG; {able}"):
         partition(on_card("L4"), "mig", ["a"])
+
+
+def own_models(sharing: Sharing, **changes: Any) -> tuple[Part, ...]:
+    options = on_card("A100-80", **{"models": {"b": "llama-3.2-3b"}, **changes})
+    return partition(options, sharing, ["a", "b"])
+
+
+@pytest.mark.parametrize("sharing", ["timeslice", "mps", "mig_emulated", "mig"])
+def test_a_tenant_with_a_model_of_its_own_has_its_constants(sharing: Sharing) -> None:
+    first, second = own_models(sharing)
+    same, _ = partition(on_card("A100-80"), sharing, ["a", "b"])
+    _, alone = partition(SimulatorOptions.on_card("A100-80", "llama-3.2-3b", max_model_len=4096), sharing, ["a", "b"])
+    assert (first, second) == (same, alone)
+    # 3,212,749,824 parameters of 2 bytes.
+    assert second.weights_mib == 6128
+    assert first.costs.base_s == second.costs.base_s
+    assert first.costs.weights_s > 2 * second.costs.weights_s
+
+
+def test_one_engine_has_one_model() -> None:
+    with pytest.raises(ServingError, match=r"deployment.simulator.models.b: found 'llama-3.2-3b', but under sharing: "):
+        own_models("logical")
+    [part] = own_models("logical", models={"b": "llama-3-8b"})
+    assert part.tenants == ("a", "b")
+
+
+def test_a_model_of_nobody() -> None:
+    with pytest.raises(ServingError, match=r"deployment.simulator.models: found 'bb'; no tenant has this id"):
+        own_models("mps", models={"bb": "llama-3.2-3b"})
+
+
+@pytest.mark.parametrize(
+    ("simulator", "words"),
+    [
+        (
+            "{gpu: L4, model: llama-3-8b, models: {chat: llama-9}}",
+            "models.chat: found 'llama-9', a model without a card; must be",
+        ),
+        ("{models: {chat: llama-3-8b}}", "models.chat: found 'llama-3-8b', but its constants need cards"),
+    ],
+)
+def test_models_that_have_no_card(simulator: str, words: str) -> None:
+    with pytest.raises(ProfileError, match=words):
+        parse(MINIMAL + f"deployment: {{simulator: {simulator}}}\n")
