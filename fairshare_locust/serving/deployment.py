@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -112,10 +113,13 @@ def _deploy_engine(
 ) -> None:
     """Servers start one after another: each measures what memory is free."""
     started, options = deployed.started, profile.deployment.server
+    temporary: list[Path] = []
     if logs is None:
         logs = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="fairshare-logs-")))
+        temporary.append(logs)
     lock = GpuLock(device_key(options.gpu))
     started.callback(lock.release)
+    started.callback(_watch(lock, temporary).stop)
     mode = open_mode(profile, logs, lock)
     started.callback(mode.close)
     tokenizer = load_tokenizer(profile.model.tokenizer)
@@ -144,6 +148,19 @@ def _deploy_engine(
     deployed.servers = {tenant_id: (met,) for server in launched for tenant_id, met in server.servers.items()}
     notes = [*mode.notes, *(note for server in launched for note in server.notes)]
     deployed.notes = tuple(dict.fromkeys(notes))
+
+
+def _watch(lock: GpuLock, temporary: Sequence[Path]) -> ServerProcess:
+    """Nothing but a keeper: if we are killed it removes the lock and these folders, even before any server runs."""
+    return ServerProcess(
+        ["sleep", "infinity"],
+        os.environ,
+        Path(os.devnull),
+        name="the keeper of the lock",
+        stop_within_s=1.0,
+        remove_last=temporary,
+        lock=(lock.descriptor, lock.path),
+    )
 
 
 def _stop_all(launched: Sequence[LaunchedServer], gpu: int | str) -> None:

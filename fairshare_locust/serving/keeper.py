@@ -3,14 +3,14 @@
 It needs the standard library alone, so that it starts at once.
 
 `python -I keeper.py JSON`, with `{"command": […], "stop_within_s": S, "first": […], "finally": [[…], …],
-"remove": [PATH, …], "lock": [FD, PATH] or null}`. It prints `{"pid": N}`, and when the server has ended `{"code": N,
+"remove": [PATH, …], "remove_last": [PATH, …], "lock": [FD, PATH] or null}`. It prints `{"pid": N}`, and when the server has ended `{"code": N,
 "killed": N}`: its exit code, and how many of its processes had to be killed. The server is ended when standard input
 reaches its end, which it does, too, when our parent is killed; so it is when we get SIGTERM. It is asked to end by the
 command `first`, if there is one, then by SIGTERM.
 
 The server leads a session of its own. Whatever process it starts stays in our tree, even if it leaves the group (as the
 parts of TGI's launcher do): an orphan is ours, as we are its subreaper. The lock of the GPU is held until all of them
-are gone.
+are gone. `remove_last` is removed only if our parent was killed, and when nobody holds the lock any more.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["main", "remove_if_free"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -36,6 +36,7 @@ _POLL_S = 0.02
 _REST_WITHIN_S = 5.0  # for those that are left when the server itself has ended
 _KILL_WITHIN_S = 10.0  # a process in the driver may take a while to die
 _FINALLY_WITHIN_S = 30.0
+_LAST_WITHIN_S = 600.0  # until whoever else holds the lock has ended
 
 
 def main(asked: dict[str, Any]) -> int:
@@ -47,7 +48,7 @@ def main(asked: dict[str, Any]) -> int:
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getpid()
+    parent, ours = os.getpid(), os.getppid()
 
     def follow() -> None:
         signal.set_wakeup_fd(-1)
@@ -62,7 +63,7 @@ def main(asked: dict[str, Any]) -> int:
         )
     except OSError as error:
         _tell({"error": error.strerror or str(error)})
-        _clean_up(asked)
+        _clean_up(asked, ours)
         return 1
     _tell({"pid": server.pid})
     asked_to_stop = False
@@ -76,7 +77,7 @@ def main(asked: dict[str, Any]) -> int:
     if asked.get("first") and server.poll() is None:
         _run(asked["first"], asked["stop_within_s"] + _FINALLY_WITHIN_S)
     killed = _end(server, asked["stop_within_s"])
-    _clean_up(asked)
+    _clean_up(asked, ours)
     _tell({"code": server.returncode, "killed": killed})
     return 0
 
@@ -138,24 +139,46 @@ def _run(command: list[str], within_s: float) -> None:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, timeout=within_s, check=False)
 
 
-def _clean_up(asked: dict[str, Any]) -> None:
+def _clean_up(asked: dict[str, Any], parent: int) -> None:
     for command in asked.get("finally", ()):
         _run(command, _FINALLY_WITHIN_S)
     for path in asked.get("remove", ()):
         shutil.rmtree(path, ignore_errors=True)
     if asked.get("lock"):
         descriptor, path = asked["lock"]
-        os.close(descriptor)
+        orphaned = os.getppid() != parent
         with contextlib.suppress(OSError):
-            _remove_if_free(path)
+            remove_if_free(path, descriptor, _LAST_WITHIN_S if orphaned and asked.get("remove_last") else 0.0)
+        for path in asked.get("remove_last", ()) if orphaned else ():
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _remove_if_free(path: str) -> None:
-    """Remove a lock that nobody holds: the run was killed, and we are the last of it."""
-    with open(path, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+def remove_if_free(path: str, descriptor: int, within_s: float = 0.0) -> None:
+    """Let go of a lock that `descriptor` holds; its file is removed when nobody else holds it, or has taken it.
+
+    Raises BlockingIOError if somebody still does after `within_s`.
+    """
+    try:
+        again = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if not os.path.samestat(os.fstat(again), os.fstat(descriptor)):
+            os.closerange(again, again + 1)
+            return
+    finally:
+        os.closerange(descriptor, descriptor + 1)  # gevent's `os.close` would put it off until its loop runs
+    try:
+        deadline_s = time.monotonic() + within_s
+        while True:
+            try:
+                fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline_s:
+                    raise
+                time.sleep(_POLL_S)
+        if os.path.samestat(os.fstat(again), os.stat(path)):
             os.unlink(path)
+    finally:
+        os.closerange(again, again + 1)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -87,7 +88,7 @@ class LaunchedServer:
     def _start(self) -> tuple[ServerProcess, Launch]:
         options = self._profile.deployment.server
         part = self._placement.part
-        scratch = Path(tempfile.mkdtemp(prefix="fairshare-"))
+        scratch = Path(tempfile.gettempdir(), f"fairshare-{secrets.token_hex(4)}")
         self._container = f"fairshare-{os.getpid()}-{part}-{scratch.name[-6:]}"
         try:
             site = Site(
@@ -106,6 +107,7 @@ class LaunchedServer:
             self._in_container = launch.container is not None
             whose = "" if self._profile.deployment.sharing == "logical" else f"-{self._tenants[0].id}"
             self._deadline_s = time.monotonic() + options.ready_within_s
+            scratch.mkdir(mode=0o700)  # not before its keeper can remove it: engines take long to tell their flags
             process = ServerProcess(
                 launch.command,
                 server_environment(site, launch),

@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from fairshare_locust.errors import ServingError
+from fairshare_locust.serving.keeper import remove_if_free
 
 __all__ = ["GpuLock"]
 
@@ -69,12 +70,11 @@ class GpuLock:
         return self._descriptor
 
     def release(self) -> None:
-        """Let others have the GPU; safe to call twice."""
+        """Let others have the GPU, as soon as whoever inherited the lock lets it go too; safe to call twice."""
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
             descriptor, self._descriptor = self._descriptor, None
-            os.closerange(descriptor, descriptor + 1)  # gevent's `os.close` would put it off until its loop runs
+            with contextlib.suppress(OSError):
+                remove_if_free(str(self.path), descriptor)
 
 
 def _folder() -> Path:

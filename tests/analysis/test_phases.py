@@ -78,7 +78,7 @@ def test_a_run_without_measured_parts_has_none(tmp_path: Path) -> None:
     assert phases_of(tmp_path, [record("a")], part("warmup", 0, 10, "ab", measured=False)) == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(records())
 def test_a_part_has_the_figures_of_a_run_that_measured_nothing_else(some: list[RequestRecord]) -> None:
     first, second = part("one/measure", 0, 4, "ab"), part("two/measure", 4.5, 9, "ab")

@@ -79,7 +79,7 @@ def test_percentiles_are_those_of_each_cell(pairs: list[tuple[int, int]]) -> Non
             assert found[name][place] == (own[ceil(share * len(own)) - 1] if own else None)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(records(), st.sampled_from([0.7, 1.0, 5.0, 30.0]))
 def test_the_series_agree_with_a_slow_reference(some: list[RequestRecord], step_s: float) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -51,12 +51,12 @@ def check_run(run: Run, engine: str, sharing: str) -> None:
 
 
 @pytest.mark.parametrize("sharing", ["logical", "timeslice"])
-def test_transformers(served: Served, transformers: Path, sharing: str) -> None:
+def test_transformers(transformers: Path, served: Served, sharing: str) -> None:
     server = {"executable": str(transformers), "extra_args": ["--device", "cpu"]}
     check_run(served("transformers", sharing, server), "transformers", sharing)
 
 
-def test_transformers_that_batch(served: Served, transformers: Path) -> None:
+def test_transformers_that_batch(transformers: Path, served: Served) -> None:
     # On a CPU the KV cache is a share of all memory unless it is told.
     blocks = ["--device", "cpu", "--cb-block-size", "32", "--cb-num-blocks", "256"]
     server = {"executable": str(transformers), "continuous_batching": True, "max_num_batched_tokens": 512}
@@ -64,7 +64,7 @@ def test_transformers_that_batch(served: Served, transformers: Path) -> None:
 
 
 @pytest.mark.parametrize("sharing", ["logical", "timeslice"])
-def test_vllm(served: Served, vllm: Path, tmp_path: Path, sharing: str) -> None:
+def test_vllm(vllm: Path, served: Served, tmp_path: Path, sharing: str) -> None:
     kv = {} if sharing == "logical" else {"chat": 0.125, "batch": 0.125}
     environment = {**CPU_VLLM, "VLLM_CACHE_ROOT": str(tmp_path / "vllm")}
     if sharing == "logical":

@@ -48,3 +48,14 @@ def test_a_folder_that_does_not_let_us(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "neither"))
     with pytest.raises(ServingError, match=r"can't be opened: No such file or directory; .*XDG_RUNTIME_DIR"):
         GpuLock("0")
+
+
+def test_a_lock_that_a_server_still_holds_is_not_taken_away(folder: Path) -> None:
+    lock = GpuLock("GPU-1")
+    with subprocess.Popen(["sleep", "60"], pass_fds=(lock.descriptor,)) as server:
+        lock.release()
+        with pytest.raises(ServingError, match="GPU GPU-1 is in use by another run"):
+            GpuLock("GPU-1")
+        server.kill()
+    GpuLock("GPU-1").release()
+    assert list(folder.iterdir()) == []

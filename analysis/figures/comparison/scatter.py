@@ -29,8 +29,10 @@ def draw_points(
 ) -> bool:
     """A mark per column that has both. False, and why, if none has.
 
-    Of several loads each stands beside its mark; beside the ends of a line only where marks are `joined`."""
+    Of several loads each stands beside its mark; beside the ends of a line only where marks are `joined`.
+    """
     shown: list[tuple[float, float]] = []
+    names: list[tuple[tuple[float, float], str, str]] = []
     for series in every:
         colour = series.line["color"]
         points = []
@@ -45,8 +47,7 @@ def draw_points(
             load = load_of(comparison, column)
             ends = column in (series.columns[0], series.columns[-1])
             if several_loads(comparison) and load is not None and (ends or not joined):
-                beside = {"textcoords": "offset points", "fontsize": 7, "color": colour}
-                axes.annotate(f"{load:g}", points[-1], xytext=(5, 4), **beside)
+                names.append((points[-1], f"{load:g}", colour))
         if joined and len(points) > 1:
             axes.plot(*zip(*points, strict=True), color=colour, linestyle=series.line["linestyle"], linewidth=1)
         shown += points
@@ -55,5 +56,27 @@ def draw_points(
         return False
     for axis, values in ((axes.xaxis, [x for x, _ in shown]), (axes.yaxis, [y for _, y in shown])):
         panel.scale_to(axis, values, log=log)
+    _name_loads(axes, names)
     panel.name_modes(axes, every)
     return True
+
+
+_LETTER_PT, _LINE_PT = 4.5, 8.0
+
+
+def _name_loads(axes: Axes, names: Sequence[tuple[tuple[float, float], str, str]]) -> None:
+    """Each load beside its mark, on a side where no other stands; left out where there is none."""
+    taken: list[tuple[float, float, float]] = []  # left, bottom and width in points
+    points_per_pixel = 72 / axes.figure.dpi
+    for place, text, colour in names:
+        x, y = axes.transData.transform(place) * points_per_pixel
+        width = _LETTER_PT * len(text)
+        for right, up in ((5, 4), (5, -11), (-5 - width, 4), (-5 - width, -11)):
+            left, bottom = x + right, y + up
+            if all(
+                left > other + wide or other > left + width or abs(bottom - below) > _LINE_PT
+                for other, below, wide in taken
+            ):
+                taken.append((left, bottom, width))
+                axes.annotate(text, place, xytext=(right, up), textcoords="offset points", fontsize=7, color=colour)
+                break
