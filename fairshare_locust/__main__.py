@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="ADDRESS",
         help="address to serve on, such as 0.0.0.0 for load from other hosts (default: %(default)s)",
     )
+    serve.add_argument("--logs", type=Path, metavar="FOLDER", help="keep the servers' logs there (default: not kept)")
     simulate = commands.add_parser(
         "simulate", help="run a profile on the modelled GPU in virtual time: no server, no waiting"
     )
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "check":
             return _check(options.profile, options.plan)
         if options.command == "serve":
-            return _serve(options.profile, options.listen)
+            return _serve(options.profile, options.listen, options.logs)
         if options.command == "simulate":
             return _simulate(options)
         if options.command == "matrix":
@@ -256,7 +257,7 @@ def _warn_of_length(profile: Profile, load: Sequence[Offered], console: Console)
             )
 
 
-def _serve(path: Path, address: str) -> int:
+def _serve(path: Path, address: str, logs: Path | None) -> int:
     from fairshare_locust.serving import Deployed, deploy
 
     profile = load_profile(path)
@@ -267,17 +268,29 @@ def _serve(path: Path, address: str) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    if logs is not None:
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServingError(f"--logs {logs}: can't be written: {error.strerror}; name another folder") from error
     deployed = Deployed({})
     try:
-        deployed = deploy(profile, None, address)
+        deployed = deploy(profile, logs, address)
         for tenant_id, servers in deployed.servers.items():
             print(f"{tenant_id}: {', '.join(_reachable(server.endpoint) for server in servers)}", flush=True)
         print("serving; Ctrl-C stops", flush=True)
         deployed.wait()
     except KeyboardInterrupt:
         return 0
+    except ServingError:
+        if logs is None and profile.deployment.real:
+            print("fairshare: the servers' logs are not kept; with --logs FOLDER they are", file=sys.stderr)
+        raise
     finally:
-        deployed.stop()
+        try:
+            deployed.stop()
+        except KeyboardInterrupt:  # each server has been asked to end, and is killed in time by its keeper
+            print("fairshare: not waited for; the servers end by themselves", file=sys.stderr)
 
 
 def _reachable(endpoint: str) -> str:

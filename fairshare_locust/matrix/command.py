@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The exit code. Raises FairshareError for what is wrong before any cell has begun."""
     experiment = load_experiment(options.experiment)
-    cells = refuse(only(expand(experiment, engine=options.engine, quick=options.quick), options.only))
+    every = expand(experiment, engine=options.engine, quick=options.quick)
+    cells = refuse(only(every, options.only))
     time = _time(cells, real=options.real_time)
     console = Console(highlight=False)
     left = TimeLeft(cells, time, experiment.cooldown_s if time == "real" else 0.0)
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     folder = MatrixFolder(path, about, time)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(options, experiment, cells, folder, left, time, console)
+        return _run(options, experiment, every, cells, folder, left, time, console)
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     finally:
@@ -94,6 +95,7 @@ def _interrupt(*_: Any) -> NoReturn:
 def _run(
     options: argparse.Namespace,
     experiment: Experiment,
+    every: tuple[Cell, ...],
     cells: tuple[Cell, ...],
     folder: MatrixFolder,
     left: TimeLeft,
@@ -115,9 +117,10 @@ def _run(
     finally:
         executor.close()
         progress.close()
-    compared = [cell for cell in cells if cell.plan != "solo" and folder.state(cell).state == "counted"]
-    if compared:
-        write_end(runner.runs(), folder.path, console)
+    chosen = {cell.id for cell in cells}
+    others = [cell for cell in every if cell.id not in chosen]  # `--only`: what has been run before is compared, too
+    if any(cell.plan != "solo" and folder.state(cell).state == "counted" for cell in cells):
+        write_end(runner.runs(others), folder.path, console)
     _tell_missing(runner, folder)
     return 0 if whole else _EXIT_MISSING
 

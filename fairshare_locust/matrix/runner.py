@@ -84,10 +84,12 @@ class Runner:
         states = [(cell, self._folder.state(cell)) for cell in self._cells]
         return [(cell, state) for cell, state in states if state.state != "counted"]
 
-    def runs(self) -> list[Path]:
-        """The runs that count, those of tenants alone too, mode by mode."""
-        states = [self._folder.state(cell) for cell in sorted(self._cells, key=lambda cell: cell.number)]
-        return [self._folder.path / state.run for state in states if state.state == "counted" and state.run]
+    def runs(self, others: Sequence[Cell] = ()) -> list[Path]:
+        """The runs that count, those of tenants alone too, mode by mode; those of `others` that were made before."""
+        ours = {cell.id for cell in self._cells if self._folder.state(cell).state == "counted"}
+        cells = sorted((*self._cells, *others), key=lambda cell: cell.number)
+        counted = [self._folder.counted(cell) for cell in cells if cell.id in ours or cell in others]
+        return [run for run in counted if run is not None]
 
     def _run(self, cell: Cell) -> bool:
         """Run a cell unless it counts already; True if it does now."""

@@ -27,6 +27,22 @@ _OWN_FLAGS = {
     "--prometheus-port",
     "--shard-uds-path",
 }
+# What an option says: said otherwise in extra_args, a run would be told to have what it has not.
+_OPTION_OF = {
+    "--max-num-batched-tokens": "max_num_batched_tokens",
+    "--max-num-seqs": "max_num_seqs",
+    "--max-model-len": "max_model_len",
+    "--gpu-memory-utilization": "gpu_memory_utilization",
+    "--cuda-memory-fraction": "gpu_memory_utilization",
+    "--enable-prefix-caching": "prefix_caching",
+    "--no-enable-prefix-caching": "prefix_caching",
+    "--scheduling-policy": "scheduling_policy",
+    "--load-format": "load_format",
+    "--dtype": "dtype",
+    "--enforce-eager": "enforce_eager",
+    "--no-enforce-eager": "enforce_eager",
+    "--continuous-batching": "continuous_batching",
+}
 _OWN_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "VLLM_PORT", "PROMETHEUS_MULTIPROC_DIR"}
 
 
@@ -53,7 +69,7 @@ class ServerOptions:
         dtype: of weights and computing, such as bfloat16; `auto`: the model's.
         continuous_batching: of transformers, which without it answers one request after another.
         enforce_eager: no CUDA graphs: starts sooner, decodes slower.
-        extra_args: anything else, as it stands on the engine's command line. No secrets.
+        extra_args: anything that has no option here, as it stands on the engine's command line. No secrets.
         environment: variables for the servers, beside our own. No secrets: export those before the run.
         ready_within_s: how long a server may take from its start to its first token.
         stop_within_s: how long it may take to end by itself; after it, it is killed.
@@ -117,7 +133,7 @@ class ServerOptions:
                 f"found {self.max_num_batched_tokens}; must be at least max_num_seqs ({self.max_num_seqs})",
             )
         for i, argument in enumerate(self.extra_args):
-            flag = argument.split("=", 1)[0]
+            flag = argument.split("=", 1)[0].replace("_", "-")
             if _SECRET_FLAG.match(argument):
                 yield (
                     f"extra_args[{i}]",
@@ -126,6 +142,10 @@ class ServerOptions:
                 )
             elif flag in _OWN_FLAGS or flag == "-p":
                 yield f"extra_args[{i}]", f"found {flag}; it is set by the run itself"
+            elif flag in _OPTION_OF:
+                yield f"extra_args[{i}]", f"found {flag}; say it as deployment.server.{_OPTION_OF[flag]}"
+        if self.image is not None and self.executable is not None:
+            yield "executable", f"found {self.executable} beside image {self.image}; give one of them"
         for name in self.environment:
             if not _NAME.fullmatch(name):
                 yield f"environment.{name}", f"found {name!r}; not the name of an environment variable"

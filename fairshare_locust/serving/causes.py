@@ -34,6 +34,11 @@ _CAUSES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "or lower max_model_len",
         ),
         (
+            r"max_batch_prefill_tokens` must be >=",
+            "tgi can't split a prompt here, so that the longest must fit into one prefill; raise "
+            "deployment.server.max_num_batched_tokens to max_model_len, or lower max_model_len",
+        ),
+        (
             r"Error in memory profiling",
             "another process freed memory of the GPU while this server measured it; end that process, or say "
             "deployment.server.kv_cache_gib",

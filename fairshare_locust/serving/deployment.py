@@ -113,12 +113,12 @@ def _deploy_engine(
 ) -> None:
     """Servers start one after another: each measures what memory is free."""
     started, options = deployed.started, profile.deployment.server
+    lock = GpuLock(device_key(options.gpu))
+    started.callback(lock.release)
     temporary: list[Path] = []
     if logs is None:
         logs = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="fairshare-logs-")))
         temporary.append(logs)
-    lock = GpuLock(device_key(options.gpu))
-    started.callback(lock.release)
     started.callback(_watch(lock, temporary).stop)
     mode = open_mode(profile, logs, lock)
     started.callback(mode.close)
@@ -167,7 +167,7 @@ def _stop_all(launched: Sequence[LaunchedServer], gpu: int | str) -> None:
     """Stop the servers, all at once, and wait until the GPU's memory is free of them."""
     pids: set[int] = set()
     for server in launched:
-        pids |= server.process.pids()
+        pids |= server.pids()
     for server in launched:
         server.process.begin_stop()
     for server in launched:

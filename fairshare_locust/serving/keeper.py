@@ -3,10 +3,10 @@
 It needs the standard library alone, so that it starts at once.
 
 `python -I keeper.py JSON`, with `{"command": […], "stop_within_s": S, "first": […], "finally": [[…], …],
-"remove": [PATH, …], "remove_last": [PATH, …], "lock": [FD, PATH] or null}`. It prints `{"pid": N}`, and when the server has ended `{"code": N,
-"killed": N}`: its exit code, and how many of its processes had to be killed. The server is ended when standard input
-reaches its end, which it does, too, when our parent is killed; so it is when we get SIGTERM. It is asked to end by the
-command `first`, if there is one, then by SIGTERM.
+"remove": [PATH, …], "remove_last": [PATH, …], "lock": [FD, PATH] or null, "parent": PID}`. It prints `{"pid": N}`, and
+when the server has ended `{"code": N, "killed": N}`: its exit code, and how many of its processes had to be killed. The
+server is ended when standard input reaches its end, which it does, too, when our parent is killed; so it is when we get
+SIGTERM. It is asked to end by the command `first`, if there is one, then by SIGTERM.
 
 The server leads a session of its own. Whatever process it starts stays in our tree, even if it leaves the group (as the
 parts of TGI's launcher do): an orphan is ours, as we are its subreaper. The lock of the GPU is held until all of them
@@ -48,7 +48,7 @@ def main(asked: dict[str, Any]) -> int:
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent, ours = os.getpid(), os.getppid()
+    parent = os.getpid()
 
     def follow() -> None:
         signal.set_wakeup_fd(-1)
@@ -63,7 +63,7 @@ def main(asked: dict[str, Any]) -> int:
         )
     except OSError as error:
         _tell({"error": error.strerror or str(error)})
-        _clean_up(asked, ours)
+        _clean_up(asked)
         return 1
     _tell({"pid": server.pid})
     asked_to_stop = False
@@ -77,7 +77,7 @@ def main(asked: dict[str, Any]) -> int:
     if asked.get("first") and server.poll() is None:
         _run(asked["first"], asked["stop_within_s"] + _FINALLY_WITHIN_S)
     killed = _end(server, asked["stop_within_s"])
-    _clean_up(asked, ours)
+    _clean_up(asked)
     _tell({"code": server.returncode, "killed": killed})
     return 0
 
@@ -139,14 +139,14 @@ def _run(command: list[str], within_s: float) -> None:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=2, timeout=within_s, check=False)
 
 
-def _clean_up(asked: dict[str, Any], parent: int) -> None:
+def _clean_up(asked: dict[str, Any]) -> None:
     for command in asked.get("finally", ()):
         _run(command, _FINALLY_WITHIN_S)
     for path in asked.get("remove", ()):
         shutil.rmtree(path, ignore_errors=True)
     if asked.get("lock"):
         descriptor, path = asked["lock"]
-        orphaned = os.getppid() != parent
+        orphaned = os.getppid() != asked["parent"]
         with contextlib.suppress(OSError):
             remove_if_free(path, descriptor, _LAST_WITHIN_S if orphaned and asked.get("remove_last") else 0.0)
         for path in asked.get("remove_last", ()) if orphaned else ():

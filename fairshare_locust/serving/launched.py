@@ -15,6 +15,7 @@ from pathlib import Path
 from fairshare_locust.client.dialects import ServerFamily, asked_options
 from fairshare_locust.errors import ServingError
 from fairshare_locust.profile.model import Profile, Tenant
+from fairshare_locust.serving.device import wait_until_released
 from fairshare_locust.serving.engines import Engine, Launch, Site, engine_of
 from fairshare_locust.serving.engines.container import container_pid, remove_container
 from fairshare_locust.serving.engines.engine import server_environment
@@ -23,6 +24,7 @@ from fairshare_locust.serving.placement import Placement
 from fairshare_locust.serving.probe import Found, probe, prompt_overhead_tokens
 from fairshare_locust.serving.process import ServerProcess
 from fairshare_locust.serving.server import Server
+from fairshare_locust.serving.sharing.mode import family_of
 from fairshare_locust.workload.tokenizer import Tokenizer
 
 __all__ = ["LaunchedServer"]
@@ -72,13 +74,27 @@ class LaunchedServer:
                 if not self.process.lost_a_race:
                     raise
                 # Another process took or freed memory of the GPU while it was measured: once more.
-                self.process.stop()
+                self._give_up()
                 self.process, launch = self._start()
                 self.servers = self._make_ready(launch)
         except BaseException:
-            self.process.stop()
+            self._give_up()
             raise
         self.notes = launch.notes
+
+    def pids(self) -> set[int]:
+        """Its processes on this host, those in a container too."""
+        below = {self.process.pid, *self.process.pids()}
+        if self._in_container and (first := container_pid(self._container)) is not None:
+            with contextlib.suppress(ServingError):
+                below |= family_of(first)
+        return below
+
+    def _give_up(self) -> None:
+        """Stop it, and wait until the GPU's memory is free of it."""
+        pids = self.pids()
+        self.process.stop()
+        wait_until_released(self._profile.deployment.server.gpu, pids)
 
     @property
     def pid(self) -> int:

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -21,8 +20,8 @@ __all__ = ["GpuLock"]
 class GpuLock:
     """Held from its making to `release`. Raises ServingError when another process holds it, and says which.
 
-    The file stands in XDG_RUNTIME_DIR, else in the system's folder for temporary files. Whoever inherits the
-    descriptor holds the lock along with us.
+    The file stands where every user of the host looks for it, whatever TMPDIR they have: in `/tmp`, or in the folder
+    that FAIRSHARE_LOCKS names. Whoever inherits the descriptor holds the lock along with us.
 
     Attributes:
         path: of the file, which says who holds it.
@@ -38,11 +37,13 @@ class GpuLock:
     def _try(self, gpu: str) -> int | None:
         """The locked file; None if it was removed meanwhile."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = _open(self.path)
+        except FileExistsError:
+            return None
         except OSError as error:
             raise ServingError(
                 f"GPU {gpu}: its lock {self.path} can't be opened: {error.strerror}; if no run of another user holds "
-                "it, remove the file, or point XDG_RUNTIME_DIR to a folder of yours"
+                "it, remove the file, or point FAIRSHARE_LOCKS to a folder that all users of the GPU can write to"
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,8 +79,18 @@ class GpuLock:
 
 
 def _folder() -> Path:
-    given = os.environ.get("XDG_RUNTIME_DIR", "")
-    return Path(given) if given and os.access(given, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    return Path(os.environ.get("FAIRSHARE_LOCKS") or "/tmp")
+
+
+def _open(path: Path) -> int:
+    """The file, made if there is none, for every user. Raises FileExistsError if another makes it at this moment."""
+    try:
+        # Without O_CREAT: Linux refuses that for other users' files in a sticky folder (fs.protected_regular).
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        os.fchmod(descriptor, 0o666)  # whatever the umask
+        return descriptor
 
 
 def _holder(content: bytes) -> str:

@@ -59,7 +59,8 @@ class ServerProcess:
         """Start it; `finally_` are commands run, and `remove` folders removed, when it has ended in whatever way.
 
         `first` is a command that asks it to end, before SIGTERM does. `lock` is held as long as any of its processes
-        runs. Folders in `remove_last` are removed if we are killed, once nobody holds `lock`. Raises ServingError when it can't be started.
+        runs. Folders in `remove_last` are removed if we are killed, once nobody holds `lock`. Raises ServingError when
+        it can't be started.
         """
         self.name = name
         self.command = tuple(command)
@@ -73,6 +74,7 @@ class ServerProcess:
             "finally": [list(one) for one in finally_],
             "remove": [str(path) for path in remove],
             "remove_last": [str(path) for path in remove_last],
+            "parent": os.getpid(),
             "lock": None if lock is None else [lock[0], str(lock[1])],
         }
         with open(log, "ab") as output:

@@ -162,6 +162,15 @@ def test_a_dry_run_says_what_would_be_run(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_pass_over_some_of_its_cells_compares_all_that_count(tmp_path: Path) -> None:
+    experiment = write(tmp_path, "repeats: 1\nsharing: [logical, timeslice]")
+    arguments = (experiment, "--quick", "--out", str(tmp_path))
+    assert whole(*arguments)[0] == 0
+    assert whole(*arguments, "--only", "mode=timeslice")[0] == 0
+    with open(tmp_path / "trial-quick" / "comparison.csv", newline="") as file:
+        assert {row["mode"] for row in csv.DictReader(file)} == {"logical", "timeslice"}
+
+
 def test_in_real_time_each_cell_is_a_locust_and_ctrl_c_ends_its_run_properly(tmp_path: Path) -> None:
     # A test can't say that a run was not disturbed: what counts in real time is only that it was whole.
     arguments = (write(tmp_path, "repeats: 1\ncooldown_s: 0"), "--real-time", "--quick", "--out", str(tmp_path))

@@ -72,7 +72,19 @@ def test_a_gpu_is_an_index_or_a_uuid(gpu: int | str) -> None:
             "deployment.server.extra_args[0]: --api-key: a secret must not stand in a file or a command; export it as "
             "the variable that the engine reads before the run",
         ),
+        (
+            "extra_args: [--max_num_seqs=7]",
+            "deployment.server.extra_args[0]: found --max-num-seqs; say it as deployment.server.max_num_seqs",
+        ),
         ("extra_args: [--x, --port=1]", "deployment.server.extra_args[1]: found --port; it is set by the run itself"),
+        (
+            "extra_args: [--served_model_name, x]",
+            "deployment.server.extra_args[0]: found --served-model-name; it is set by the run itself",
+        ),
+        (
+            "image: a/b, executable: c",
+            "deployment.server.executable: found c beside image a/b; give one of them",
+        ),
     ],
 )
 def test_what_no_server_can_have(server: str, problem: str) -> None:

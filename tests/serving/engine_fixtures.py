@@ -85,6 +85,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     monkeypatch.setenv("PATH", f"{folders['bin']}:/usr/bin:/bin")
     monkeypatch.setenv("FAKE_RECORDS", str(folders["records"]))
     monkeypatch.setenv("TMPDIR", str(folders["t"]))
+    monkeypatch.setenv("FAIRSHARE_LOCKS", str(folders["t"]))
     monkeypatch.setattr("tempfile.tempdir", str(folders["t"]))
     for name in ("XDG_RUNTIME_DIR", "FAKE_ENGINE", "FAKE_VERSION", "VLLM_PORT", "CUDA_MPS_PIPE_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)

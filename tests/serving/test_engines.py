@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,11 @@ def test_a_cache_that_vllm_sizes_itself_is_told_of() -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_what_extra_args_say_is_not_said_twice() -> None:
-    more = "--max-num-seqs=7, --no-enable-prefix-caching, --block-size, '32'"
+    more = "--no-enable-prompt-tokens-details, --block-size, '32'"
     made = launch(f"{{engine: vllm, server: {{extra_args: [{more}], max_model_len: 99, enforce_eager: true}}}}")
     told = options(made.command)
-    assert made.command[-4:] == ("--max-num-seqs=7", "--no-enable-prefix-caching", "--block-size", "32")
-    assert "--max-num-seqs" not in told
-    assert "--enable-prefix-caching" not in told
+    assert made.command[-3:] == ("--no-enable-prompt-tokens-details", "--block-size", "32")
+    assert "--enable-prompt-tokens-details" not in told
     assert (told["--max-model-len"], told["--enforce-eager"]) == ("99", "")
 
 
@@ -154,6 +154,7 @@ def test_an_old_transformers_is_given_its_model_by_a_flag(monkeypatch: pytest.Mo
     told = options(made.command)
     assert (told["--force-model"], told["--torch-dtype"]) == ("llama", "bfloat16")
     assert "--continuous_batching" in told
+    assert made.notes == ("this version of transformers takes no limits of its batch and its memory",)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,17 @@ def test_an_image_is_run_with_its_device_and_tokens_only_by_name(monkeypatch: py
     assert (inner[:2], options(inner)["--port"]) == (("--model", "llama"), "8000")
     assert made.container == "box"
     assert "very-secret" not in " ".join(command)
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_image_under_mps_runs_as_our_user_who_has_a_home_and_the_models() -> None:
+    placement = Placement(0, ("chat",), {"CUDA_MPS_PIPE_DIRECTORY": "/pipes"}, 0.9, "GPU-1")
+    command = launch("{engine: vllm, sharing: mps, server: {image: vllm/vllm-openai}}", placement=placement).command
+    said = " ".join(command)
+    assert f"--user {os.getuid()}:{os.getgid()} --volume /pipes:/pipes --env HOME=/tmp " in said
+    assert "--env HF_HOME=/huggingface --volume " in said
+    assert ".cache/huggingface:/huggingface " in said
+    assert "--env CUDA_MPS_PIPE_DIRECTORY=/pipes" in said
 
 
 @pytest.mark.usefixtures("machine")

@@ -15,7 +15,7 @@ from fairshare_locust.serving.lock import GpuLock
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("FAIRSHARE_LOCKS", str(tmp_path))
     return tmp_path
 
 
@@ -44,9 +44,8 @@ def test_a_lock_whose_holder_died_is_free(folder: Path) -> None:
 
 
 def test_a_folder_that_does_not_let_us(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "none"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "neither"))
-    with pytest.raises(ServingError, match=r"can't be opened: No such file or directory; .*XDG_RUNTIME_DIR"):
+    monkeypatch.setenv("FAIRSHARE_LOCKS", str(tmp_path / "none"))
+    with pytest.raises(ServingError, match=r"can't be opened: No such file or directory; .*FAIRSHARE_LOCKS"):
         GpuLock("0")
 
 

@@ -112,7 +112,7 @@ def test_a_program_that_can_not_be_run(tmp_path: Path) -> None:
 def test_when_we_are_killed_it_ends_cleans_up_and_only_then_lets_the_gpu_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("FAIRSHARE_LOCKS", str(tmp_path))
     (tmp_path / "scratch").mkdir()
     script = f"trap '' TERM; echo up; until [ -e {tmp_path}/go ]; do sleep 0.05; done"
     code = (
@@ -156,6 +156,10 @@ def test_when_we_are_killed_it_ends_cleans_up_and_only_then_lets_the_gpu_go(
         ("OSError: nosuch/model is not a local folder and is not a valid model identifier", "there is no such model"),
         ("vllm: error: unrecognized arguments: --disable-log-requests", "does not know one of its arguments"),
         ("error: unexpected argument '--foo' found", "does not know one of its arguments"),
+        (
+            'ArgumentValidation("`max_batch_prefill_tokens` must be >= `max_input_tokens`. Given: 2048 and 4095")',
+            "raise deployment.server.max_num_batched_tokens to max_model_len",
+        ),
         ("RuntimeError: No CUDA GPUs are available", "the engine sees no GPU"),
         ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", "EXCLUSIVE_PROCESS"),
     ],

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def said_until_serving(process: subprocess.Popen[str]) -> list[str]:
             return said
         said.append(line)
     pytest.fail("".join(said))
+
+
+def wait_until_clean(machine: Machine) -> None:
+    deadline_s = time.monotonic() + 30
+    while (machine.processes() or any(machine.temporary.iterdir())) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    machine.check_clean()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -69,6 +77,30 @@ def test_a_start_that_fails_is_an_error_of_one_run(tmp_path: Path, monkeypatch: 
     out, _ = (process := serve(tmp_path, "{engine: vllm}")).communicate()
     assert process.returncode == 2
     assert "likely cause: the model is gated" in out
+    assert "fairshare: the servers' logs are not kept; with --logs FOLDER they are\n" in out
+
+
+def test_killed_it_leaves_nothing(machine: Machine, tmp_path: Path) -> None:
+    process = serve(tmp_path, "{engine: vllm, sharing: timeslice}", "chat", "batch")
+    said_until_serving(process)
+    process.kill()
+    process.communicate()
+    wait_until_clean(machine)
+
+
+def test_a_second_ctrl_c_waits_for_nothing_and_keeps_the_lock(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_ENGINE", "ignore_sigterm")
+    process = serve(tmp_path, "{engine: vllm, server: {stop_within_s: 3}}")
+    said_until_serving(process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate()
+    assert (rest, process.returncode) == ("fairshare: not waited for; the servers end by themselves\n", 0)
+    assert list(machine.temporary.glob("*.lock"))
+    wait_until_clean(machine)
 
 
 def test_the_simulator_serves_as_it_did(machine: Machine, tmp_path: Path) -> None:

@@ -45,7 +45,11 @@ def run_container(
     pipes = placed.get("CUDA_MPS_PIPE_DIRECTORY")
     if pipes is not None:
         command += ["--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{pipes}:{pipes}"]
+        command += ["--env", "HOME=/tmp"]  # one that this user may write to
     for here, there in caches.items():
+        if pipes is not None and there.startswith("/root/"):  # where this user may not look
+            there = "/huggingface"
+            command += ["--env", f"HF_HOME={there}"]
         command += ["--volume", f"{here}:{there}"]
     # The device is the container's own: it has no other.
     said = {**environment, **site.options.environment, **placed}

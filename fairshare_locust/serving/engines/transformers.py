@@ -32,6 +32,9 @@ class Transformers:
             arguments.add(program.need("continuous_batching", "--continuous-batching", "--continuous_batching"))
             arguments.add(program.first("--cb-max-batch-tokens"), options.max_num_batched_tokens)
             arguments.add(program.first("--cb-max-memory-percent"), round(site.placement.memory_fraction, 4))
+            lacking = ("--cb-max-batch-tokens", "--cb-max-memory-percent")
+            if not all(arguments.has(flag) or program.first(flag) for flag in lacking):
+                notes.append("this version of transformers takes no limits of its batch and its memory")
         else:
             notes.append("transformers serve answers one request after another, and keeps to no limit of memory")
         model = (site.model,) if "--force-model" not in program.flags else ("--force-model", site.model)

@@ -43,13 +43,14 @@ class MigMode:
         self._guard: MigGuard | None = None
         groups = tenant_groups(profile)
         tenants = [tenant for (tenant,) in groups]
+        self._no_mps = NoMps(folder, contained=options.image is not None)
         try:
             self._slices = self._match(tenants, folder, lock)
         except BaseException:
+            self._no_mps.close()
             if self._guard is not None:
                 self._guard.close()
             raise
-        self._no_mps = NoMps(folder, contained=options.image is not None)
         self.placements = tuple(
             Placement(
                 part,
@@ -89,7 +90,7 @@ class MigMode:
         deployment = self._profile.deployment
         if deployment.engine != "vllm" or deployment.server.image is not None:
             return set()
-        return {part for part, device in enumerate(self._slices) if device.index > 0}
+        return {part for part, device in enumerate(self._slices) if device.index > 0 or self._gpu.index > 0}
 
     def _doubts(self) -> tuple[str, ...]:
         if not self._by_luck:

@@ -34,7 +34,11 @@ class PlainMode:
             Placement(
                 part,
                 tenants,
-                {"CUDA_VISIBLE_DEVICES": str(options.gpu), **self._no_mps.environment},
+                {
+                    "CUDA_VISIBLE_DEVICES": str(options.gpu),
+                    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # an index is nvidia-smi's; CUDA would count the fastest first
+                    **self._no_mps.environment,
+                },
                 shares[part],
                 str(options.gpu),
             )

@@ -54,6 +54,7 @@ def test_servers_look_for_mps_where_none_is(gpu: FakeGpu, machine: Machine, idle
         chat, batch = mode.placements
         assert (chat.part, chat.tenants, batch.part, batch.tenants) == (0, ("chat",), 1, ("batch",))
         assert chat.environment["CUDA_VISIBLE_DEVICES"] == "0"
+        assert chat.environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
         assert chat.environment["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "", "nobody's cap is inherited"
         assert chat.memory_fraction == batch.memory_fraction == pytest.approx(0.45)
         private = Path(chat.environment["CUDA_MPS_PIPE_DIRECTORY"])
