@@ -62,6 +62,9 @@ def unit_of(key: str) -> str:
     return "requests" if metric == "mean_running" else METRICS[metric].unit.removesuffix("ratio")
 
 
+_ORDER = ("logical", "timeslice", "mps", "mig", "mig_emulated")
+
+
 @dataclass(frozen=True, eq=False)
 class Group:
     """The runs of one column; contents of their summaries once these are computed.
@@ -97,7 +100,7 @@ def modes_of(runs: Sequence[ComparedRun]) -> list[str]:
 
 
 def grouped(runs: Sequence[ComparedRun], modes: Sequence[str], *, apart: str = "") -> list[Group]:
-    """Groups in order of load, then as their first run was named.
+    """Groups in order of load, then of their mode where it has one, then as their first run was named.
 
     Runs of a matrix belong together where mode and load are the same. Others do where all but their seeds is: mode,
     deployment and version; two with the same seed stand side by side, as before and after a change.
@@ -123,7 +126,13 @@ def grouped(runs: Sequence[ComparedRun], modes: Sequence[str], *, apart: str = "
         else group
         for group in groups
     ]
-    return sorted(named, key=lambda group: (group.load is not None, group.load or 0.0))
+    return sorted(named, key=lambda group: (group.load is not None, group.load or 0.0, _place(group.mode)))
+
+
+def _place(mode: str) -> int:
+    """From one server for all to the most isolated; modes with a name of their own come last."""
+    sharing = mode.rpartition(" ")[2]  # there may be an engine before it
+    return _ORDER.index(sharing) if sharing in _ORDER else len(_ORDER)
 
 
 def label_of(group: Group) -> str:

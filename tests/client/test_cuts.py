@@ -82,6 +82,7 @@ def _watched(segments: Sequence[bytes]) -> tuple[Exchange, list[float]]:
 
 @settings(deadline=None, max_examples=150)
 @given(chunks=st.lists(_CHUNKS, max_size=40), end=_ENDS)
+@example(chunks=[chunk(token("")), chunk(token("0")), chunk(FINISH), chunk(token("a"))], end=chunk(b""))
 def test_the_short_cut_gives_what_the_full_way_gives(chunks: list[bytes], end: bytes) -> None:
     pieces = [piece for piece in (event_stream(), *chunks, end) if piece]
     short = feed(pieces)

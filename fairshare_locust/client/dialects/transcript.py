@@ -24,6 +24,7 @@ class Transcript:
 
     __slots__ = (
         "_counted",
+        "_finished_choices",
         "_open_choices",
         "chunk_tokens",
         "ended",
@@ -52,6 +53,7 @@ class Transcript:
         self.thoughts: dict[int, int] = {}
         self._counted = 0
         self._open_choices: set[int] = set()
+        self._finished_choices: set[int] = set()
 
     @property
     def chunks(self) -> int:
@@ -110,12 +112,13 @@ class Transcript:
         return new
 
     def choice(self, index: int, finish_reason: object) -> None:
-        """A choice said something; `finish_reason`, a text, once it is finished."""
-        if not isinstance(finish_reason, str):
-            self._open_choices.add(index)
-        else:
+        """A choice said something; `finish_reason`, a text, once it is finished, which it stays whatever comes."""
+        if isinstance(finish_reason, str):
             self._open_choices.discard(index)
+            self._finished_choices.add(index)
             self.finish_reason = finish_reason
+        elif index not in self._finished_choices:
+            self._open_choices.add(index)
 
     def fail(self, message: str) -> None:
         """An error event; the first one counts."""
