@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-parts test-runs test-fleets test-scenarios test-engines lint format bench clean
+.PHONY: demo test test-parts test-analysis test-runs test-fleets test-scenarios test-engines lint format bench clean
 
 demo: $(READY)
 	@$(BIN)/locust -f locustfiles/mixed.py --headless
@@ -14,11 +14,14 @@ ALONE := tests/run/test_verdict.py tests/run/test_open_loop.py
 FLEETS := tests/run/test_distributed.py
 
 test: $(READY)
-	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target test-parts test-runs test-fleets test-scenarios
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target test-parts test-runs test-analysis test-fleets test-scenarios
 	@$(BIN)/python -m pytest $(ALONE)
 
 test-parts: $(READY)
-	@$(BIN)/python -m pytest --ignore=tests/run --ignore=tests/profiles --ignore=tests/engines
+	@$(BIN)/python -m pytest $(addprefix --ignore=tests/,run profiles engines analysis)
+
+test-analysis: $(READY)
+	@$(BIN)/python -m pytest tests/analysis
 
 test-runs: $(READY)
 	@$(BIN)/python -m pytest tests/run $(addprefix --ignore=,$(ALONE) $(FLEETS))

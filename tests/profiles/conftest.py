@@ -1,4 +1,4 @@
-"""Runs the scenarios that ship, shortened, each as a Locust process of its own, several at a time."""
+"""Runs the scenarios that ship, shortened: in virtual time, but for two of them as Locust processes of their own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fairshare_locust.profile.arrivals import Arrival, RampArrival, StepsArrival
 from fairshare_locust.profile.distribution import Duration
 from fairshare_locust.profile.workloads import ConversationWorkload, SharegptWorkload, Workload
 from fairshare_locust.record import RequestRecord
+from fairshare_locust.simulator.virtual import VirtualRun
 from tests.run.conftest import REPOSITORY, FinishedRun, run_once
 
 PROFILES = REPOSITORY / "profiles"
@@ -37,7 +38,7 @@ SHORTENED = {
     "trace_replay": 0.12,
     "weighted": 0.09,
 }
-_AT_ONCE = 4  # they mostly sleep
+IN_REAL_TIME = ("conversations", "trace_replay")
 
 
 @dataclass(frozen=True)
@@ -112,26 +113,25 @@ _SECONDS = ("value", "low", "high", "mean", "max")  # what a duration's paramete
 def _runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[ScenarioRun]]]:
-    """A run under way for each scenario that a chosen test asks for, the longest first."""
+    """A run for each scenario that a chosen test asks for; those in real time are under way while others are made."""
     asked = {name for item in request.session.items if (name := _asked_by(item)) is not None}
 
     def run(name: str, folder: Path) -> ScenarioRun:
         profile = shortened(load_profile(PROFILES / f"{name}.yaml"), SHORTENED[name])
-        return ScenarioRun(profile, run_once(folder, resolved_yaml(profile), "--fairshare-no-report"))
+        if name in IN_REAL_TIME:
+            return ScenarioRun(profile, run_once(folder, resolved_yaml(profile), "--fairshare-no-report"))
+        return ScenarioRun(profile, FinishedRun(0, "", VirtualRun(profile, "mixed").run(folder, name).path))
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        longest_first = sorted(asked, key=_shortened_s, reverse=True)
-        yield {name: pool.submit(run, name, tmp_path_factory.mktemp(name)) for name in longest_first}
+    with ThreadPoolExecutor(len(IN_REAL_TIME)) as real_time, ThreadPoolExecutor(1) as virtual:
+        yield {
+            name: (real_time if name in IN_REAL_TIME else virtual).submit(run, name, tmp_path_factory.mktemp(name))
+            for name in sorted(asked)
+        }
 
 
 def _asked_by(item: pytest.Item) -> str | None:
     params: dict[str, str] = getattr(getattr(item, "callspec", None), "params", {})
     return params.get("scenario")
-
-
-def _shortened_s(name: str) -> float:
-    profile = load_profile(PROFILES / f"{name}.yaml")
-    return (profile.run.warmup_s + (profile.run.duration_s or 0)) * max(1, len(profile.phases)) * SHORTENED[name]
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_run_starts_its_servers_and_stops_them(machine: Machine, tmp_path: Pat
     wait_clean(machine)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_however_a_run_ends_nothing_of_its_servers_stays(
     number: signal.Signals, machine: Machine, start_locust: Callable[..., LocustProcess]
 ) -> None:
