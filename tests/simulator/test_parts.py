@@ -15,6 +15,7 @@ from tests.simulator.served import DEADLINE_S, MODULE, Served, read_until, servi
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 FAST: dict[str, Any] = {"step_base_ms": 1, "step_per_sequence_us": 0, "compute_per_token_us": 1}
 SMALL: dict[str, Any] = {**FAST, "memory_mib": 10000, "weights_mib": 1000}  # two fit on the card
+TOKENS = "vllm:generation_tokens_total"
 HITS = "vllm:prefix_cache_hits_total"
 
 
@@ -28,6 +29,10 @@ def _overtakes(served: Served, late: str) -> bool:
         waiting.append(served.send(COMPLETIONS, long, x_gateway_inference_fairness_id=tenant))
         read_until(waiting[-1], b"\r\n\r\n")  # of the head
         served.wait_for("vllm:num_requests_waiting", number)
+    # Who is new stands where the least served of the others stands: `a` has to be served once more to be ahead.
+    told = served.metrics()[TOKENS]
+    while served.metrics()[TOKENS] < told + 2:
+        pass
     running.close()
     readable, _, _ = select.select(waiting, [], [], DEADLINE_S)
     for connection in waiting:
