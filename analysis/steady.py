@@ -213,12 +213,14 @@ def describe_steady(basis: Basis, part: Phase, edges_ns: Int64s) -> dict[str, An
         series.name: drift(series.since(part.start_s).values, median=series is not throughput, tests=len(every))
         for series in every
     }
+    too_short = _too_short(every, suggestions, part.start_s)
     return {
         "chosen_warmup_s": part.start_s,
+        "too_short": bool(too_short),
         "suggested_warmup_s": suggested_s,
         "statistic": STATISTIC,
         "drift": {name: one.as_json() for name, one in drifts.items()},
-        "warnings": [*_too_short(every, suggestions, part.start_s), *_drifting(drifts)],
+        "warnings": [*too_short, *_drifting(drifts)],
     }
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from analysis.publish.published import Published
+from analysis.publish.published import Published, library
 from fairshare_locust.errors import FairshareError
 
 __all__ = ["publish"]
@@ -23,12 +21,7 @@ def publish(run: Published, *, project: str, offline: bool) -> str:
 
     Raises FairshareError when the library is missing or refuses.
     """
-    try:
-        mlflow: Any = importlib.import_module("mlflow")
-    except ImportError as error:
-        raise FairshareError(
-            "publishing to mlflow needs its library, which is not installed; pip install 'fairshare-locust[mlflow]'"
-        ) from error
+    mlflow = library("mlflow")
     before = mlflow.get_tracking_uri()
     try:
         if offline:

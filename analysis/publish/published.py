@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,9 @@ from typing import Any
 import orjson
 
 from analysis.report.tables import Table, tables
-from fairshare_locust.errors import RunDirectoryError
+from fairshare_locust.errors import FairshareError, RunDirectoryError
 
-__all__ = ["Published", "flat_metrics", "published"]
+__all__ = ["Published", "flat_metrics", "library", "published"]
 
 _PARTS = ("tenants", "totals", "fairness", "interference", "steady", "gpu", "cost")
 _LEFT_OUT = frozenset({"ci95", "certified", "series", "matrix", "devices", "processes", "timeline"})
@@ -29,6 +30,16 @@ _DOCUMENTS = (
     "requests.parquet",
     "timeseries.parquet",
 )
+
+
+def library(name: str) -> Any:
+    """A service's library, which is also the name of our extra. Raises FairshareError when it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise FairshareError(
+            f"publishing to {name} needs its library, which is not installed; pip install 'fairshare-locust[{name}]'"
+        ) from error
 
 
 @dataclass(frozen=True)

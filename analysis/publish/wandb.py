@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
-from analysis.publish.published import Published
+from analysis.publish.published import Published, library
 from fairshare_locust.errors import FairshareError
 
 __all__ = ["publish"]
@@ -18,12 +15,7 @@ def publish(run: Published, *, project: str, offline: bool) -> str:
 
     Raises FairshareError when the library is missing or refuses.
     """
-    try:
-        wandb: Any = importlib.import_module("wandb")
-    except ImportError as error:
-        raise FairshareError(
-            "publishing to wandb needs its library, which is not installed; pip install 'fairshare-locust[wandb]'"
-        ) from error
+    wandb = library("wandb")
     # What our own process prints and how busy this machine is says nothing of the run.
     settings = wandb.Settings(console="off", x_disable_stats=True, disable_git=True)
     try:

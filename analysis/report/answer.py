@@ -205,10 +205,9 @@ def _doubts(content: Mapping[str, Any]) -> Iterator[str]:
 def _short_warmup(content: Mapping[str, Any]) -> tuple[float, float] | None:
     """The chosen and the suggested warm-up in s, where a warning says that the chosen one is too short."""
     steady = content["steady"]
-    if steady is None or steady["suggested_warmup_s"] is None:
+    if steady is None or steady["suggested_warmup_s"] is None or not steady["too_short"]:
         return None
-    warned = any(warning.startswith("the warm-up of ") for warning in steady["warnings"])
-    return (steady["chosen_warmup_s"], steady["suggested_warmup_s"]) if warned else None
+    return steady["chosen_warmup_s"], steady["suggested_warmup_s"]
 
 
 def _drifts(content: Mapping[str, Any]) -> bool:

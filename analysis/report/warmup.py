@@ -20,7 +20,7 @@ def line(steady: Mapping[str, Any] | None) -> str | None:
         told = "no other can be suggested"
     else:
         told = f"{stamp(suggested)} s suggested by {steady['statistic']}"
-        if suggested > chosen and not any(warning.startswith("the warm-up of ") for warning in steady["warnings"]):
+        if suggested > chosen and not steady["too_short"]:
             told += ", but the time between differs by no more than noise"
     return f"warm-up: {stamp(chosen)} s chosen, {told}"
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import get_args
 
 from rich.console import Console
 
@@ -14,6 +13,7 @@ from fairshare_locust.matrix.cells import Cell, expand, only
 from fairshare_locust.matrix.end import write_end
 from fairshare_locust.matrix.execute import Executor, LocustExecutor, VirtualExecutor
 from fairshare_locust.matrix.experiment import Experiment, load_experiment
+from fairshare_locust.matrix.interrupt import sigterm_interrupts
 from fairshare_locust.matrix.machine import refuse
 from fairshare_locust.matrix.progress import MatrixProgress, TimeLeft, duration
 from fairshare_locust.matrix.runner import Runner
@@ -78,18 +78,13 @@ def run(options: argparse.Namespace) -> int:
         "time": time,
     }
     folder = MatrixFolder(path, about, time)
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(options, experiment, every, cells, folder, left, time, console)
+        with sigterm_interrupts():
+            return _run(options, experiment, every, cells, folder, left, time, console)
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
         folder.close()
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _run(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fairshare_locust.errors import ProfileError
+from fairshare_locust.profile.load import yaml_text
 from fairshare_locust.profile.model import Engine, Sharing
 from fairshare_locust.profile.reader import Reader
 from fairshare_locust.profile.schema import allow, near
@@ -147,14 +148,7 @@ def _each_once(key: str, values: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
 def load_experiment(path: Path | str) -> Experiment:
     """The experiment of a YAML file. Raises ProfileError with every problem in it."""
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ProfileError(
-            [f"{path}: can't be read: {error.strerror}; name an experiment, see experiments/"]
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ProfileError([f"{path}: not UTF-8 text (byte {error.start}); an experiment is a YAML file"]) from error
+    text = yaml_text(path, "an experiment", "name an experiment, see experiments/")
     return parse_experiment(text, source=str(path), folder=path.parent)
 
 

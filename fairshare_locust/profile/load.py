@@ -12,7 +12,7 @@ from fairshare_locust.errors import ProfileError
 from fairshare_locust.profile.model import Profile
 from fairshare_locust.profile.reader import Reader
 
-__all__ = ["load_profile", "parse_profile", "resolved_yaml"]
+__all__ = ["load_profile", "parse_profile", "resolved_yaml", "yaml_text"]
 
 _TAGS = ("process", "source", "distribution", "by")  # they come first, as they say what the others mean
 
@@ -20,15 +20,18 @@ _TAGS = ("process", "source", "distribution", "by")  # they come first, as they 
 def load_profile(path: Path | str) -> Profile:
     """The profile of a YAML file. Raises ProfileError with every problem in it."""
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ProfileError(
-            [f"{path}: can't be read: {error.strerror}; name a profile with --fairshare-profile"]
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ProfileError([f"{path}: not UTF-8 text (byte {error.start}); a profile is a YAML file"]) from error
+    text = yaml_text(path, "a profile", "name a profile with --fairshare-profile")
     return parse_profile(text, source=str(path), folder=path.parent)
+
+
+def yaml_text(path: Path, what: str, fix: str) -> str:
+    """The text of a file that is `what`. Raises ProfileError, with `fix` where there is none to be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProfileError([f"{path}: can't be read: {error.strerror}; {fix}"]) from error
+    except UnicodeDecodeError as error:
+        raise ProfileError([f"{path}: not UTF-8 text (byte {error.start}); {what} is a YAML file"]) from error
 
 
 def parse_profile(text: str, *, source: str, folder: Path) -> Profile:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import get_args
 
 import yaml
 from rich.console import Console
@@ -16,6 +15,7 @@ from fairshare_locust.errors import FairshareError, RunDirectoryError
 from fairshare_locust.matrix.cells import Cell, Variant, variants
 from fairshare_locust.matrix.execute import Executor, LocustExecutor, VirtualExecutor
 from fairshare_locust.matrix.experiment import Experiment, load_experiment
+from fairshare_locust.matrix.interrupt import sigterm_interrupts
 from fairshare_locust.matrix.state import CellState, MatrixFolder, Time
 from fairshare_locust.profile import load_profile
 from fairshare_locust.profile.model import Engine, Sharing
@@ -90,18 +90,13 @@ def run(options: argparse.Namespace) -> int:
     name = "-".join(filter(None, (*parts, "real-time" if options.real_time else None, "search")))
     about = {"search": experiment.name, "source": str(options.source), "engine": options.engine, "time": time}
     folder = MatrixFolder(options.out / name, about, time)
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(options, experiment, chosen, limits, folder, time)
+        with sigterm_interrupts():
+            return _run(options, experiment, chosen, limits, folder, time)
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
         folder.close()
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _experiment(path: Path) -> Experiment:

@@ -257,12 +257,18 @@ def test_thin_tails_say_how_long_to_run() -> None:
 
 def test_a_short_warm_up_comes_first() -> None:
     warning = "the warm-up of 5 s is too short: output_tokens_per_s settles at about 12.5 s"
-    steady: dict[str, Any] = {"chosen_warmup_s": 5.0, "suggested_warmup_s": 12.5, "drift": {}, "warnings": [warning]}
+    steady: dict[str, Any] = {
+        "chosen_warmup_s": 5.0,
+        "suggested_warmup_s": 12.5,
+        "too_short": True,
+        "drift": {},
+        "warnings": [warning],
+    }
     assert trust(steady=steady) == (
         "All 20 checks passed, but the warm-up of 5 s is shorter than the 12.5 s that the figures suggest: set "
         "run.warmup_s to 13 or more and run again."
     )
-    assert "warm-up" not in trust(steady={**steady, "warnings": []})  # longer, but within noise
+    assert "warm-up" not in trust(steady={**steady, "warnings": [], "too_short": False})  # longer, but within noise
     assert "warm-up" not in trust(steady={**steady, "suggested_warmup_s": None})
 
 
@@ -270,6 +276,7 @@ def test_drift_is_told() -> None:
     steady: dict[str, Any] = {
         "chosen_warmup_s": 5.0,
         "suggested_warmup_s": None,
+        "too_short": False,
         "warnings": [],
         "drift": {"x": {"drifts": True}},
     }

@@ -71,6 +71,7 @@ def test_what_was_compared_with_what() -> None:
 STEADY: dict[str, Any] = {
     "chosen_warmup_s": 5.0,
     "suggested_warmup_s": 7.5,
+    "too_short": True,
     "statistic": "MSER-5",
     "drift": {
         "output_tokens_per_s": {"p_value": 0.004, "from": 100.0, "to": 50.0, "drifts": True},
@@ -176,10 +177,10 @@ def test_without_price_and_energy_there_is_no_row() -> None:
 def test_the_warm_up_in_a_line() -> None:
     assert warmup.line(STEADY) == "warm-up: 5 s chosen, 7.5 s suggested by MSER-5"
     assert warmup.line({**STEADY, "suggested_warmup_s": None}) == "warm-up: 5 s chosen, no other can be suggested"
-    assert warmup.line({**STEADY, "warnings": []}) == (
+    assert warmup.line({**STEADY, "warnings": [], "too_short": False}) == (
         "warm-up: 5 s chosen, 7.5 s suggested by MSER-5, but the time between differs by no more than noise"
     )
-    assert warmup.line({**STEADY, "warnings": [], "chosen_warmup_s": 7.5}) == (
+    assert warmup.line({**STEADY, "warnings": [], "too_short": False, "chosen_warmup_s": 7.5}) == (
         "warm-up: 7.5 s chosen, 7.5 s suggested by MSER-5"
     )
     assert warmup.line(None) is None

@@ -149,6 +149,7 @@ def test_a_short_warm_up_is_a_warning(tmp_path: Path) -> None:
     assert content["steady"]["suggested_warmup_s"] == pytest.approx(4.0, abs=1.0)
     (warning,) = (line for line in content["steady"]["warnings"] if "too short" in line)
     assert warning.startswith("the warm-up of 1 s is too short: ")
+    assert content["steady"]["too_short"]
     assert warning in content["warnings"]
 
 
@@ -164,4 +165,5 @@ def test_a_long_enough_one_is_not(tmp_path: Path) -> None:
 def test_nothing_is_known_of_a_run_without_requests(tmp_path: Path) -> None:
     steady = summarise(run(tmp_path, [])).content["steady"]
     assert (steady["chosen_warmup_s"], steady["warnings"]) == (0.0, [])
+    assert not steady["too_short"]
     assert {one["p_value"] for name, one in steady["drift"].items() if "ttft" in name} == {None}
